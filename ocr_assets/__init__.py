@@ -1,0 +1,1 @@
+"""Dagster assets that find and remove text-heavy videos from training datasets."""

@@ -1,0 +1,1 @@
+"""The four assets, one file each."""

@@ -1,0 +1,167 @@
+"""The verdict on every sample."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import dagster as dg
+import polars as pl
+from pydantic import Field, model_validator
+
+from ocr_assets import settings
+from ocr_assets.assets.metadata import column_schema, written
+from ocr_assets.coverage import (
+    FilterRule,
+    Metric,
+    VideoCoverage,
+    judge_sample,
+)
+from ocr_assets.partitions import daily, partition_date
+from ocr_assets.reports.histogram import histogram_markdown
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.replace_file import replace_file
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
+
+RATIOS = ("ocr_area_ratio", "union_area_ratio", "max_union_area_ratio")
+
+
+class FilteredDatasetConfig(dg.Config):
+    """Which samples to keep."""
+
+    min_area_ratio: float = Field(
+        default=0.0, ge=0, description="Least share of the frame under text that is kept."
+    )
+    max_area_ratio: float = Field(
+        default=1.0, ge=0, description="Greatest share of the frame under text that is kept."
+    )
+    metric: Metric = Field(
+        default="ocr_area_ratio",
+        description=(
+            "`ocr_area_ratio`: sum of box areas / frame area, mean over the frames, as Data-Juicer "
+            "has it. `union_area_ratio`: overlaps counted once. `max_union_area_ratio`: the same, "
+            "of the most covered frame."
+        ),
+    )
+    any_or_all: Literal["any", "all"] = Field(
+        default="any",
+        description="Keep a sample if any or if all of its videos lie within the bounds.",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_are_an_interval(self) -> "FilteredDatasetConfig":
+        self.rule()
+        return self
+
+    def rule(self) -> FilterRule:
+        """The same as the value that `coverage` works with."""
+        return FilterRule(self.min_area_ratio, self.max_area_ratio, self.metric, self.any_or_all)
+
+
+@dg.asset(
+    deps=["video_manifest", "ocr_boxes"],
+    partitions_def=daily,
+    group_name=settings.GROUP,
+    owners=settings.OWNERS,
+    kinds={"polars", "deltalake"},
+    code_version="1",
+    metadata={"dagster/column_schema": column_schema(FilteredDataset)},
+)
+def filtered_dataset(
+    context: dg.AssetExecutionContext, config: FilteredDatasetConfig, tables: Tables
+) -> dg.MaterializeResult[None]:
+    """Every sample of the day with its area ratios, its verdict and the reason for it."""
+    date = partition_date(context)
+    rule = config.rule()
+    per_video = _coverage_per_video(tables.ocr_boxes.scan(date)).collect()
+    verdicts: Counter[str] = Counter()
+    ratios: list[float] = []
+    kept = settings.kept_jsonl(tables.root, date)
+    with replace_file(kept) as kept_file, tables.filtered_dataset.replace(date) as writer:
+        for part in tables.video_manifest.scan_parts(date):
+            rows = list(_judge(part, per_video, rule))
+            for row in rows:
+                verdicts[row["verdict"]] += 1
+                ratios += [ratio for ratio in row[rule.metric] if ratio is not None]
+                if row["verdict"] == KEEP:
+                    kept_file.write(_kept_line(row))
+            writer.append(_frame(rows))
+    counts = {verdict: verdicts[verdict] for verdict in (KEEP, DROP, QUARANTINE)}
+    context.log.info(", ".join(f"{verdict} {count}" for verdict, count in counts.items()))
+    return dg.MaterializeResult(
+        metadata={
+            **written(tables.filtered_dataset, writer),
+            **counts,
+            "drop_share": counts[DROP] / max(writer.row_count, 1),
+            f"mean_{rule.metric}": sum(ratios) / max(len(ratios), 1),
+            f"{rule.metric}_histogram": dg.MetadataValue.md(histogram_markdown(ratios)),
+            "kept_jsonl": dg.MetadataValue.path(kept.absolute()),
+        }
+    )
+
+
+def _coverage_per_video(boxes: pl.LazyFrame) -> pl.LazyFrame:
+    return boxes.group_by("video_id").agg(
+        pl.col("ocr_area_ratio").mean(),
+        pl.col("union_area_ratio").mean(),
+        pl.col("union_area_ratio").max().alias("max_union_area_ratio"),
+        pl.col("error").drop_nulls().first().alias("boxes_error"),
+    )
+
+
+def _judge(
+    manifest: pl.LazyFrame, per_video: pl.DataFrame, rule: FilterRule
+) -> Iterator[dict[str, Any]]:
+    samples = (
+        manifest.join(per_video.lazy(), on="video_id", how="left")
+        .sort("sample_index", "video_index")
+        .group_by("sample_index", maintain_order=True)
+        .agg(pl.col("sample_id", "sample_json").first(), pl.struct(pl.all()).alias("videos"))
+    )
+    for sample in samples.collect().iter_rows(named=True):
+        about_sample = {key: sample[key] for key in ("sample_id", "sample_index", "sample_json")}
+        videos = sample["videos"]
+        if videos[0]["video_index"] is None:  # the row is about the sample: it has no videos
+            judgement = judge_sample([videos[0]["error"]] if videos[0]["error"] else [], rule)
+            videos = []
+        else:
+            judgement = judge_sample([_video(video) for video in videos], rule)
+        readable = [isinstance(_video(video), VideoCoverage) for video in videos]
+        yield about_sample | {
+            "video_ids": [video["video_id"] for video in videos],
+            "paths": [video["path"] for video in videos],
+            **{
+                name: [
+                    video[name] if known else None
+                    for video, known in zip(videos, readable, strict=True)
+                ]
+                for name in RATIOS
+            },
+            "verdict": judgement.verdict,
+            "reason": judgement.reason,
+        }
+
+
+def _video(row: dict[str, Any]) -> VideoCoverage | str:
+    """A video's coverage, or why there is none."""
+    error: str | None = row["error"] or row["boxes_error"]
+    if error is not None:
+        return error
+    if row["ocr_area_ratio"] is None:
+        return "ocr_boxes has nothing of it; materialise sampled_frames and ocr_boxes again"
+    return VideoCoverage(*(row[name] for name in RATIOS))
+
+
+def _kept_line(row: dict[str, Any]) -> str:
+    """The sample in Data-Juicer's form, its videos by their absolute paths."""
+    sample: dict[str, Any] = {"videos": row["paths"], **json.loads(row["sample_json"])}
+    stats = sample.get("__dj__stats__")
+    sample["__dj__stats__"] = {
+        **(stats if isinstance(stats, dict) else {}),
+        "video_ocr_area_ratio": row["ocr_area_ratio"],
+    }
+    return json.dumps(sample, ensure_ascii=False) + "\n"
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=FilteredDataset.create_empty().drop("date").schema)

@@ -1,0 +1,115 @@
+"""The frames that are looked at."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from ocr_assets import settings
+from ocr_assets.assets.metadata import column_schema, written
+from ocr_assets.partitions import daily, partition_date
+from ocr_assets.progress import Progress
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.partitioned import PartSize
+from ocr_assets.tables.schemas import OK, SampledFrames
+from ocr_assets.video.container import UnreadableVideoError
+from ocr_assets.video.images import encode_image
+from ocr_assets.video.sampling import SamplingRule, sample_frames
+
+
+class SampledFramesConfig(dg.Config):
+    """Which frames to take, and how large the files are that hold them."""
+
+    frame_sample_num: int = Field(
+        default=3,
+        ge=1,
+        description=(
+            "Frames per video. 1: the middle one. 2: the first and the last. More: evenly spread "
+            "over the duration, ends included."
+        ),
+    )
+    sample_every_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Take a frame every so many seconds instead; frame_sample_num is then unused.",
+    )
+    part_max_frames: int = Field(
+        default=256,
+        ge=1,
+        description="Most frames in one part file, the unit of work of ocr_boxes.",
+    )
+    part_max_bytes: int = Field(
+        default=64 * 2**20,
+        ge=2**20,
+        description="Bytes of compressed frames after which a new part file is begun.",
+    )
+
+
+@dg.asset(
+    deps=["video_manifest"],
+    partitions_def=daily,
+    group_name=settings.GROUP,
+    owners=settings.OWNERS,
+    kinds={"python", "deltalake"},
+    code_version="1",
+    metadata={"dagster/column_schema": column_schema(SampledFrames)},
+)
+def sampled_frames(
+    context: dg.AssetExecutionContext, config: SampledFramesConfig, tables: Tables
+) -> dg.MaterializeResult[None]:
+    """The sampled frames of every readable video, once per content, losslessly compressed."""
+    date = partition_date(context)
+    rule = SamplingRule(config.frame_sample_num, config.sample_every_seconds)
+    videos = (
+        tables.video_manifest.scan(date)
+        .filter(pl.col("status") == OK, pl.col("video_id").is_not_null())
+        .unique("video_id", keep="first", maintain_order=True)
+        .select("video_id", "path")
+        .collect()
+    )
+    progress = Progress(context.log.info, "videos", total=videos.height)
+    failed = 0
+    with tables.sampled_frames.replace(
+        date, PartSize(config.part_max_frames, config.part_max_bytes)
+    ) as writer:
+        for video_id, path in videos.iter_rows():
+            for row in _rows(video_id, path, rule):
+                failed += row["error"] is not None
+                writer.append(_frame(row))
+            progress.advance()
+    frames = writer.row_count - failed
+    context.log.info(f"{frames} frames of {videos.height} videos, {failed} videos failed")
+    return dg.MaterializeResult(
+        metadata={
+            **written(tables.sampled_frames, writer),
+            "videos": videos.height,
+            "frames": frames,
+            "videos_failed": failed,
+            "videos_per_second": videos.height / max(progress.seconds, 1e-9),
+        }
+    )
+
+
+def _rows(video_id: str, path: str, rule: SamplingRule) -> Iterator[dict[str, object]]:
+    """A row for every frame, and one with the reason if the video cannot be read to the end."""
+    empty: dict[str, object] = dict.fromkeys(SampledFrames.column_names())
+    try:
+        for frame in sample_frames(path, rule):
+            image = encode_image(frame.rgb)
+            yield empty | {
+                "video_id": video_id,
+                "frame_index": frame.index,
+                "pts": frame.pts,
+                "timestamp_seconds": frame.timestamp_seconds,
+                "width": frame.rgb.shape[1],
+                "height": frame.rgb.shape[0],
+                "image": image.data,
+                "image_format": image.format,
+            }
+    except (UnreadableVideoError, OSError) as error:
+        yield empty | {"video_id": video_id, "error": str(error)}
+
+
+def _frame(row: dict[str, object]) -> pl.DataFrame:
+    return pl.DataFrame([row], schema=SampledFrames.create_empty().drop("date").schema)

@@ -1,0 +1,100 @@
+"""The day's videos: what they are, and which cannot be read."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from ocr_assets import settings
+from ocr_assets.assets.metadata import column_schema, written
+from ocr_assets.partitions import daily, partition_date
+from ocr_assets.progress import Progress
+from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.video_source import VideoSource
+from ocr_assets.tables.schemas import OK, UNREADABLE, VideoManifest
+from ocr_assets.video.inspection import inspect_video
+from ocr_assets.video.listing import Sample, VideoReference
+
+SAMPLES_PER_APPEND = 200
+
+
+@dg.asset(
+    partitions_def=daily,
+    group_name=settings.GROUP,
+    owners=settings.OWNERS,
+    kinds={"python", "deltalake"},
+    code_version="1",
+    metadata={"dagster/column_schema": column_schema(VideoManifest)},
+)
+def video_manifest(
+    context: dg.AssetExecutionContext, video_source: VideoSource, tables: Tables
+) -> dg.MaterializeResult[None]:
+    """One row per video of every sample of the day, by content; unreadable ones with the reason."""
+    date = partition_date(context)
+    progress = Progress(context.log.info, "samples")
+    statuses: Counter[str] = Counter()
+    pending: list[dict[str, object]] = []
+    with tables.video_manifest.replace(date) as writer:
+        for index, sample in enumerate(video_source.samples(date)):
+            rows = list(_rows(index, sample))
+            statuses.update(str(row["status"]) for row in rows)
+            pending += rows
+            progress.advance()
+            # Whole samples only, so that a sample never straddles two parts.
+            if progress.done % SAMPLES_PER_APPEND == 0:
+                writer.append(_frame(pending))
+                pending = []
+        writer.append(_frame(pending))
+    if progress.done == 0:
+        context.log.warning(f"the source has no samples for {date}")
+    context.log.info(
+        f"{progress.done} samples: {statuses[OK]} videos readable, {statuses[UNREADABLE]} not"
+    )
+    return dg.MaterializeResult(
+        metadata={
+            **written(tables.video_manifest, writer),
+            "samples": progress.done,
+            "readable": statuses[OK],
+            "unreadable": statuses[UNREADABLE],
+        }
+    )
+
+
+def _rows(index: int, sample: Sample) -> Iterator[dict[str, object]]:
+    about_sample = {
+        "sample_id": sample.sample_id,
+        "sample_index": index,
+        "sample_json": json.dumps(dict(sample.other_keys), ensure_ascii=False),
+    }
+    if sample.error is not None or not sample.videos:
+        status = OK if sample.error is None else UNREADABLE
+        yield {**about_sample, "status": status, "error": sample.error}
+    for video_index, video in enumerate(sample.videos):
+        yield {**about_sample, "video_index": video_index, **_about_video(video)}
+
+
+def _about_video(video: VideoReference) -> dict[str, object]:
+    if video.error is not None:
+        return {"path": video.path, "status": UNREADABLE, "error": video.error}
+    found = inspect_video(video.path)
+    about_file = {"path": video.path, "video_id": found.video_id, "bytes": found.bytes}
+    if found.info is None:
+        return {**about_file, "status": UNREADABLE, "error": found.error}
+    return {
+        **about_file,
+        "container": found.info.container,
+        "codec": found.info.codec,
+        "width": found.info.width,
+        "height": found.info.height,
+        "rotation_degrees": found.info.rotation_degrees,
+        "fps": found.info.fps,
+        "duration_seconds": found.info.duration_seconds,
+        "frame_count": found.info.frame_count,
+        "status": OK,
+    }
+
+
+def _frame(rows: list[dict[str, object]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=VideoManifest.create_empty().drop("date").schema)

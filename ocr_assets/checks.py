@@ -1,0 +1,192 @@
+"""Asset checks: nothing is lost, nothing is counted twice, and the numbers are possible."""
+
+import datetime as dt
+import warnings
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+import polars as pl
+
+from ocr_assets.assets.filtered_dataset import filtered_dataset
+from ocr_assets.assets.ocr_boxes import ocr_boxes
+from ocr_assets.assets.sampled_frames import sampled_frames
+from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.partitions import daily, partition_date
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.schemas import OK
+from ocr_assets.video.images import decode_image
+
+FRAMES_TO_DECODE = 50
+EXAMPLES = 5
+
+CheckFunction = Callable[..., dg.AssetCheckResult]
+
+
+def partition_check(
+    asset: dg.AssetsDefinition,
+) -> Callable[[CheckFunction], dg.AssetChecksDefinition]:
+    """A check of one partition of an asset that stops what follows when it fails."""
+
+    def decorate(function: CheckFunction) -> dg.AssetChecksDefinition:
+        with warnings.catch_warnings():
+            # Partitioned checks are a preview in Dagster 1.13; pyproject.toml bounds its version.
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            return dg.asset_check(asset=asset, partitions_def=daily, blocking=True)(function)
+
+    return decorate
+
+
+@partition_check(video_manifest)
+def manifest_rows_are_unique(
+    context: dg.AssetCheckExecutionContext, tables: Tables
+) -> dg.AssetCheckResult:
+    """No (sample, video) is listed twice."""
+    rows = tables.video_manifest.scan(partition_date(context))
+    return _no_rows(
+        _repeated(rows, "sample_id", "video_index"),
+        "every (sample, video) is listed once",
+        "(sample, video) pairs are listed more than once",
+    )
+
+
+@partition_check(sampled_frames)
+def every_readable_video_is_sampled_once(
+    context: dg.AssetCheckExecutionContext, tables: Tables
+) -> dg.AssetCheckResult:
+    """Each readable content of the manifest has frames 0..k-1, once each, or an error, and no others."""
+    date = partition_date(context)
+    frames = tables.sampled_frames.scan(date).group_by("video_id").agg(
+        pl.col("frame_index").drop_nulls().sort().alias("indices"),
+        pl.col("error").is_not_null().sum().alias("errors"),
+    )
+    complete = (
+        (pl.col("indices") == pl.int_ranges(0, pl.col("indices").list.len(), dtype=pl.Int32))
+        & ((pl.col("indices").list.len() > 0) | (pl.col("errors") == 1))
+        & (pl.col("errors") <= 1)
+    )
+    wrong = (
+        _videos(tables, date)
+        .join(frames, on="video_id", how="full", coalesce=True)
+        .filter(pl.col("listed").is_null() | pl.col("indices").is_null() | ~complete)
+        .select("video_id")
+    )
+    return _no_rows(
+        wrong,
+        "every readable video is sampled once",
+        "videos are missing, sampled twice, or not in the manifest",
+    )
+
+
+@partition_check(sampled_frames)
+def stored_frames_decode(
+    context: dg.AssetCheckExecutionContext, tables: Tables
+) -> dg.AssetCheckResult:
+    """The first frames of every part, up to fifty in all, decode to the size stated."""
+    parts = list(tables.sampled_frames.scan_parts(partition_date(context)))
+    wrong: list[str] = []
+    decoded = 0
+    for part in parts:
+        frames = part.filter(pl.col("image").is_not_null()).head(
+            max(FRAMES_TO_DECODE // len(parts), 1)
+        )
+        for row in frames.collect().iter_rows(named=True):
+            decoded += 1
+            try:
+                size = decode_image(row["image"]).shape[1::-1]
+            except ValueError as error:
+                wrong.append(f"{row['video_id']} frame {row['frame_index']}: {error}")
+                continue
+            if size != (row["width"], row["height"]):
+                wrong.append(f"{row['video_id']} frame {row['frame_index']}: its size is {size}")
+    return _result(wrong, f"{decoded} frames decode", "frames do not decode as stated")
+
+
+@partition_check(ocr_boxes)
+def every_frame_is_detected_once(
+    context: dg.AssetCheckExecutionContext, tables: Tables
+) -> dg.AssetCheckResult:
+    """Boxes and sampled frames have the same (video, frame) pairs, once each."""
+    date = partition_date(context)
+    key = ("video_id", "frame_index")
+    frames = tables.sampled_frames.scan(date).select(*key, sampled=pl.lit(1))
+    boxes = tables.ocr_boxes.scan(date).group_by(key).agg(detected=pl.len())
+    wrong = frames.join(boxes, on=key, how="full", nulls_equal=True, coalesce=True).filter(
+        pl.col("sampled").is_null() | (pl.col("detected").fill_null(0) != 1)
+    )
+    return _no_rows(
+        wrong.select(key),
+        "every sampled frame has one row of boxes",
+        "frames have no row of boxes, several, or are not in sampled_frames",
+    )
+
+
+@partition_check(ocr_boxes)
+def ratios_are_possible(
+    context: dg.AssetCheckExecutionContext, tables: Tables
+) -> dg.AssetCheckResult:
+    """Ratios are finite and at least 0, those of unions at most 1; a row without them has an error."""
+    boxes = tables.ocr_boxes.scan(partition_date(context))
+    area, union = pl.col("ocr_area_ratio"), pl.col("union_area_ratio")
+    possible = area.is_finite() & (area >= 0) & union.is_between(0, 1)
+    wrong = boxes.filter(
+        pl.when(pl.col("error").is_null())
+        .then(~possible.fill_null(value=False))
+        .otherwise(area.is_not_null() | union.is_not_null())
+    ).select("video_id", "frame_index")
+    return _no_rows(wrong, "every ratio is possible", "frames have impossible ratios")
+
+
+@partition_check(filtered_dataset)
+def every_sample_has_one_verdict(
+    context: dg.AssetCheckExecutionContext, tables: Tables
+) -> dg.AssetCheckResult:
+    """Kept + dropped + quarantined are the samples of the manifest, each of them once."""
+    date = partition_date(context)
+    samples = tables.video_manifest.scan(date).select("sample_id").unique().with_columns(listed=1)
+    verdicts = tables.filtered_dataset.scan(date).group_by("sample_id").agg(verdicts=pl.len())
+    wrong = samples.join(verdicts, on="sample_id", how="full", coalesce=True).filter(
+        pl.col("listed").is_null() | (pl.col("verdicts").fill_null(0) != 1)
+    )
+    return _no_rows(
+        wrong.select("sample_id"),
+        "every sample has one verdict",
+        "samples have no verdict, several, or are not in the manifest",
+    )
+
+
+def _videos(tables: Tables, date: dt.date) -> pl.LazyFrame:
+    return (
+        tables.video_manifest.scan(date)
+        .filter(pl.col("status") == OK, pl.col("video_id").is_not_null())
+        .select("video_id", listed=pl.lit(1))
+        .unique("video_id")
+    )
+
+
+def _repeated(rows: pl.LazyFrame, *key: str) -> pl.LazyFrame:
+    return rows.group_by(key).agg(pl.len()).filter(pl.col("len") > 1).select(key)
+
+
+def _no_rows(wrong: pl.LazyFrame, passed: str, failed: str) -> dg.AssetCheckResult:
+    return _result([str(row) for row in wrong.collect().iter_rows()], passed, failed)
+
+
+def _result(wrong: Sequence[str], passed: str, failed: str) -> dg.AssetCheckResult:
+    """Passed if nothing is wrong; else says how many are, and names some."""
+    if not wrong:
+        return dg.AssetCheckResult(passed=True, description=passed)
+    return dg.AssetCheckResult(
+        passed=False,
+        description=f"{len(wrong)} {failed}, among them {'; '.join(wrong[:EXAMPLES])}",
+        metadata={"wrong": len(wrong)},
+    )
+
+
+all_checks = [
+    manifest_rows_are_unique,
+    every_readable_video_is_sampled_once,
+    stored_frames_decode,
+    every_frame_is_detected_once,
+    ratios_are_possible,
+    every_sample_has_one_verdict,
+]

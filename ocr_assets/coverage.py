@@ -1,0 +1,149 @@
+"""From boxes to area ratios, and from area ratios to verdicts. Pure functions.
+
+```python
+judge_sample([VideoCoverage(0.288, 0.274, 0.284)], FilterRule(max_area_ratio=0.1)).reason
+# 'ocr_area_ratio 0.288 above max_area_ratio 0.100'
+```
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import shapely
+
+from ocr_assets.ocr.boxes import TextBox
+
+Metric = Literal["ocr_area_ratio", "union_area_ratio", "max_union_area_ratio"]
+Verdict = Literal["keep", "drop", "quarantine"]
+
+
+def ocr_area_ratio(boxes: Sequence[TextBox], width: int, height: int) -> float:
+    """Sum of the box areas over the frame's area: the reference's metric.
+
+    Overlaps count twice and boxes may leave the frame, so that it can exceed 1.
+
+    Source: `video_ocr_area_ratio_filter` of Data-Juicer 1.6.
+    """
+    return sum(box.area_pixels for box in boxes) / (width * height)
+
+
+def union_area_ratio(boxes: Sequence[TextBox], width: int, height: int) -> float:
+    """Share of the frame that lies under at least one box, in [0, 1]."""
+    if not boxes:
+        return 0.0
+    shapes = shapely.make_valid(shapely.polygons([box.points for box in boxes]))
+    covered = shapely.intersection(shapely.union_all(shapes), shapely.box(0, 0, width, height))
+    return min(float(shapely.area(covered)) / (width * height), 1.0)
+
+
+@dataclass(frozen=True)
+class VideoCoverage:
+    """How much of a video is text, over its sampled frames.
+
+    Attributes:
+        ocr_area_ratio: Mean over the frames, >= 0.
+        union_area_ratio: Mean over the frames, in [0, 1].
+        max_union_area_ratio: Most of any frame, in [0, 1].
+    """
+
+    ocr_area_ratio: float
+    union_area_ratio: float
+    max_union_area_ratio: float
+
+
+@dataclass(frozen=True)
+class FilterRule:
+    """Which samples to keep: those whose metric lies in a closed interval.
+
+    Attributes:
+        min_area_ratio: Least ratio that is kept, >= 0.
+        max_area_ratio: Greatest ratio that is kept.
+        metric: Which of a video's ratios is judged.
+        any_or_all: Whether any or all of a sample's videos must lie in the interval.
+    """
+
+    min_area_ratio: float = 0.0
+    max_area_ratio: float = 1.0
+    metric: Metric = "ocr_area_ratio"
+    any_or_all: Literal["any", "all"] = "any"
+
+    def __post_init__(self) -> None:
+        """Refuses an interval that keeps nothing."""
+        if not 0 <= self.min_area_ratio <= self.max_area_ratio:
+            raise ValueError(
+                f"min_area_ratio {self.min_area_ratio} and max_area_ratio {self.max_area_ratio} "
+                "are not an interval: 0 <= min_area_ratio <= max_area_ratio is needed"
+            )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A sample's verdict, and the sentence that gives the reason with its numbers."""
+
+    verdict: Verdict
+    reason: str
+
+
+def judge_sample(videos: Sequence[VideoCoverage | str], rule: FilterRule) -> Judgement:
+    """Keeps, drops or quarantines a sample.
+
+    A video that could not be read counts as unknown: it decides nothing, but where the verdict
+    would depend on it the sample is quarantined. A sample without videos is kept, as the reference
+    does.
+
+    Args:
+        videos: A sample's videos in order: their coverage, or why they are unreadable.
+        rule: The interval and how to combine several videos.
+    """
+    if not videos:
+        return Judgement("keep", "the sample has no videos")
+    numbered = [
+        (f"video {index + 1} of {len(videos)}: " if len(videos) > 1 else "", video)
+        for index, video in enumerate(videos)
+    ]
+    unread = [f"{place}{video}" for place, video in numbered if isinstance(video, str)]
+    judged = [
+        (_within(video, rule), f"{place}{_sentence(video, rule)}")
+        for place, video in numbered
+        if isinstance(video, VideoCoverage)
+    ]
+    # One video in the interval settles `any`, one outside it settles `all`.
+    settling = rule.any_or_all == "any"
+    settled = [sentence for within, sentence in judged if within == settling]
+    if settled:
+        return Judgement("keep" if settling else "drop", settled[0])
+    if unread:
+        return Judgement("quarantine", "; ".join(unread))
+    return Judgement("drop" if settling else "keep", "; ".join(text for _, text in judged))
+
+
+def _within(video: VideoCoverage, rule: FilterRule) -> bool:
+    ratio: float = getattr(video, rule.metric)
+    return rule.min_area_ratio <= ratio <= rule.max_area_ratio
+
+
+def _sentence(video: VideoCoverage, rule: FilterRule) -> str:
+    ratio: float = getattr(video, rule.metric)
+    low, high = rule.min_area_ratio, rule.max_area_ratio
+    digits = _digits(ratio, low, high)
+    if ratio > high:
+        return f"{rule.metric} {ratio:.{digits}f} above max_area_ratio {high:.{digits}f}"
+    if ratio < low:
+        return f"{rule.metric} {ratio:.{digits}f} below min_area_ratio {low:.{digits}f}"
+    return f"{rule.metric} {ratio:.{digits}f} within [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _digits(ratio: float, *bounds: float) -> int:
+    """Decimals that show on which side of the bounds a ratio lies; three unless it is close."""
+    for digits in range(3, 15):
+        if all(
+            _side(round(ratio, digits), round(bound, digits)) == _side(ratio, bound)
+            for bound in bounds
+        ):
+            return digits
+    return 15
+
+
+def _side(value: float, bound: float) -> int:
+    return (value > bound) - (value < bound)

@@ -1,0 +1,87 @@
+"""The frames with the most text, small, with their boxes drawn."""
+
+import base64
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ocr_assets.ocr.boxes import TextBox
+
+CELL_WIDTH, CELL_HEIGHT = 256, 192
+COLUMNS = 3
+BOX_COLOUR = (255, 64, 64)
+JPEG_QUALITY = 70
+
+
+class ContactSheet:
+    """Keeps the most covered frame of each of the most covered videos, as pictures of one cell."""
+
+    def __init__(self, size: int = 6) -> None:
+        """Begins an empty sheet.
+
+        Args:
+            size: Most frames on the sheet.
+        """
+        self._size = size
+        self._cells: dict[str, tuple[float, NDArray[np.uint8]]] = {}
+
+    def consider(
+        self, rgb: NDArray[np.uint8], boxes: Sequence[TextBox], ratio: float, video_id: str
+    ) -> None:
+        """Takes a frame if it is among the most covered ones so far.
+
+        Args:
+            rgb: uint8, (height, width, 3), RGB.
+            boxes: What to draw.
+            ratio: How covered it is.
+            video_id: Of each video, one frame is shown.
+        """
+        shown = self._cells.get(video_id)
+        if shown is not None:
+            if ratio <= shown[0]:
+                return
+        elif len(self._cells) == self._size:
+            least = min(self._cells, key=lambda key: self._cells[key][0])
+            if ratio <= self._cells[least][0]:
+                return
+            del self._cells[least]
+        self._cells[video_id] = (ratio, _cell(rgb, boxes, f"{ratio:.3f}  {video_id[:8]}"))
+
+    def jpeg(self) -> bytes:
+        """The sheet, most covered first, or nothing if no frame was seen."""
+        cells = [cell for _, cell in sorted(self._cells.values(), key=lambda item: -item[0])]
+        if not cells:
+            return b""
+        columns = min(COLUMNS, len(cells))
+        cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+        rows = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
+        bgr = np.vstack(rows)[:, :, ::-1]
+        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        return data.tobytes()
+
+    def markdown(self) -> str:
+        """The sheet as a picture within Markdown, tens of KB."""
+        jpeg = self.jpeg()
+        if not jpeg:
+            return "No frames."
+        encoded = base64.b64encode(jpeg).decode()
+        return f"![most covered frames](data:image/jpeg;base64,{encoded})"
+
+
+def _cell(rgb: NDArray[np.uint8], boxes: Sequence[TextBox], caption: str) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    scale = min(CELL_WIDTH / width, CELL_HEIGHT / height)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    for box in boxes:
+        points = (np.array(box.points) * scale).round().astype(np.int32)
+        cv2.polylines(small, [points], isClosed=True, color=BOX_COLOUR, thickness=1)
+    cell = np.full((CELL_HEIGHT + 16, CELL_WIDTH, 3), 255, np.uint8)
+    top, left = (CELL_HEIGHT - size[1]) // 2, (CELL_WIDTH - size[0]) // 2
+    cell[top : top + size[1], left : left + size[0]] = small
+    cv2.putText(
+        cell, caption, (4, CELL_HEIGHT + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA
+    )
+    return cell

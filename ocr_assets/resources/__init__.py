@@ -1,0 +1,1 @@
+"""What Dagster configures: where videos come from, where tables go, how text is found."""

@@ -1,0 +1,1 @@
+"""The schemas of the four tables and the Delta tables behind them."""

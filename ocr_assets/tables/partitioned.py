@@ -1,0 +1,301 @@
+"""A Delta table of daily partitions, each replaced as a whole and written in bounded parts."""
+
+import datetime as dt
+import json
+import random
+import time
+import types
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, Self
+
+import dataframely as dy
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
+
+ParquetCompression = Literal["zstd", "uncompressed"]
+
+COMMIT_ATTEMPTS = 30
+
+
+class PartitionMissingError(LookupError):
+    """The partition was never written."""
+
+
+class PartitionConflictError(RuntimeError):
+    """Another writer replaced the partition while this one was writing it."""
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """How large one part file may grow before the next one is begun.
+
+    Attributes:
+        rows: Most rows in a part.
+        bytes: Rows are added until the part holds this many bytes in memory, so that a part is
+            larger than this by at most one append.
+    """
+
+    rows: int = 50_000
+    bytes: int = 64 * 2**20
+
+
+class PartitionedTable:
+    """One Delta table, partitioned by its `date` column.
+
+    Readers see a partition as its last commit left it; parts that are still being written are
+    invisible to them. A partition of no rows is kept as one empty part, so that "nothing that day"
+    differs from "never written".
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        name: str,
+        schema: type[dy.Schema],
+        *,
+        compression: ParquetCompression = "zstd",
+    ) -> None:
+        """Names a table; nothing is touched until it is read or written.
+
+        Args:
+            root: The folder that holds all tables.
+            name: The table's name, also its folder.
+            schema: Its columns.
+            compression: Parquet compression of the parts.
+        """
+        self.name = name
+        self.schema = schema
+        self.path = Path(root).absolute() / name
+        self._compression = compression
+
+    @property
+    def uri(self) -> str:
+        """Where the table is, as Delta readers take it."""
+        return str(self.path)
+
+    def scan(self, date: dt.date) -> pl.LazyFrame:
+        """The rows of one day.
+
+        Raises:
+            PartitionMissingError: The day was never written.
+        """
+        return _scan(self.parts(date), date)
+
+    def scan_parts(self, date: dt.date) -> Iterator[pl.LazyFrame]:
+        """The rows of one day, one part after the other, each small enough to hold in memory.
+
+        Raises:
+            PartitionMissingError: The day was never written.
+        """
+        for path in self.parts(date):
+            yield _scan([path], date)
+
+    def parts(self, date: dt.date) -> list[Path]:
+        """The part files of one day, in the order they were written.
+
+        Raises:
+            PartitionMissingError: The day was never written.
+        """
+        names = (
+            _committed_names(DeltaTable(self.uri), date)
+            if DeltaTable.is_deltatable(self.uri)
+            else set()
+        )
+        if not names:
+            raise PartitionMissingError(
+                f"{self.name} has no partition {date}; materialise {self.name} for {date} first"
+            )
+        return [self.path / _folder(date) / name for name in sorted(names)]
+
+    def replace(self, date: dt.date, part_size: PartSize | None = None) -> "PartitionWriter":
+        """A writer whose rows replace the partition when its `with` block ends without an error."""
+        return PartitionWriter(self, date, part_size or PartSize())
+
+    def open_for_writing(self) -> DeltaTable:
+        """The table, created if it is not there yet."""
+        if not DeltaTable.is_deltatable(self.uri):
+            self.path.mkdir(parents=True, exist_ok=True)
+            DeltaTable.create(
+                self.uri,
+                schema=self.schema.create_empty().schema,
+                partition_by=["date"],
+                mode="ignore",
+                description=(self.schema.__doc__ or "").strip().partition("\n")[0],
+            )
+        return DeltaTable(self.uri)
+
+    def write_part(self, date: dt.date, number: int, writer_id: str, rows: pl.DataFrame) -> "Part":
+        """Writes one part file that no reader sees until it is committed."""
+        validated = self.schema.validate(rows, cast=True)
+        relative = f"{_folder(date)}/part-{number:05d}-{writer_id}.parquet"
+        path = self.path / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        validated.drop("date").write_parquet(
+            path,
+            compression=self._compression,
+            # Minima and maxima of binary columns would put whole images into the footer.
+            statistics={"min": False, "max": False, "distinct_count": False, "null_count": True},
+        )
+        return Part(path, relative, validated.height)
+
+
+def _folder(date: dt.date) -> str:
+    return f"date={date.isoformat()}"
+
+
+def _committed_names(table: DeltaTable, date: dt.date) -> set[str]:
+    # Names only: the paths come percent-encoded, which polars and the file system would not find.
+    uris = table.file_uris(file_pruning_predicate=[("date", "=", date.isoformat())])
+    return {PurePosixPath(uri).name for uri in uris}
+
+
+def _scan(paths: list[Path], date: dt.date) -> pl.LazyFrame:
+    return pl.scan_parquet(paths, glob=False).select(pl.lit(date).alias("date"), pl.all())
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part file on its way into the table."""
+
+    path: Path
+    relative: str
+    rows: int
+
+    def add_action(self, date: dt.date) -> AddAction:
+        """The Delta log's entry for this part."""
+        status = self.path.stat()
+        return AddAction(
+            path=self.relative,
+            size=status.st_size,
+            partition_values={"date": date.isoformat()},
+            modification_time=int(status.st_mtime * 1000),
+            data_change=True,
+            stats=json.dumps({"numRecords": self.rows}),
+        )
+
+
+class PartitionWriter:
+    """Collects rows into part files and replaces the partition with them in one transaction.
+
+    Use it as a context manager: leaving the block commits, an exception inside it discards what was
+    written and leaves the partition as it was.
+    """
+
+    def __init__(self, table: PartitionedTable, date: dt.date, part_size: PartSize) -> None:
+        """See `PartitionedTable.replace`."""
+        self.row_count = 0
+        self._table = table
+        self._date = date
+        self._part_size = part_size
+        self._writer_id = uuid.uuid4().hex
+        self._parts: list[Part] = []
+        self._buffer: list[pl.DataFrame] = []
+        self._buffered_rows = 0
+        self._buffered_bytes = 0
+        self._fence = f"ocr_assets/{date.isoformat()}"
+        self._seen_version: int | None = None
+
+    def __enter__(self) -> Self:
+        """Creates the table if need be and notes which commit of the partition is the last."""
+        table = self._table.open_for_writing()
+        self._seen_version = table.transaction_version(self._fence)
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        """Commits, or after an exception removes the parts that nobody has seen."""
+        try:
+            if exception is None:
+                self.end_part()
+                if not self._parts:
+                    self._write(self._table.schema.create_empty().drop("date"))
+                self._commit()
+        except BaseException:
+            self._discard()
+            raise
+        if exception is not None:
+            self._discard()
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Adds rows, with the table's columns except `date`.
+
+        Raises:
+            dataframely.exc.ValidationError: Rows break the table's schema.
+        """
+        self._buffer.append(rows)
+        self._buffered_rows += rows.height
+        self._buffered_bytes += int(rows.estimated_size())
+        self.row_count += rows.height
+        if (
+            self._buffered_rows >= self._part_size.rows
+            or self._buffered_bytes >= self._part_size.bytes
+        ):
+            self.end_part()
+
+    def end_part(self) -> None:
+        """Writes what was appended since the last part, if anything, as a part of its own."""
+        if self._buffered_rows:
+            self._write(pl.concat(self._buffer))
+        self._buffer = []
+        self._buffered_rows = 0
+        self._buffered_bytes = 0
+
+    def _write(self, rows: pl.DataFrame) -> None:
+        self._parts.append(
+            self._table.write_part(
+                self._date,
+                len(self._parts),
+                self._writer_id,
+                rows.with_columns(date=pl.lit(self._date)),
+            )
+        )
+
+    def _commit(self) -> None:
+        """One transaction: out with the partition's old parts, in with the new ones.
+
+        Delta's own conflict check lets two first writes of a partition both through, and refuses a
+        write because another day was replaced meanwhile. An application transaction per partition
+        closes the first gap; trying again after looking at it closes the second.
+        """
+        actions: Sequence[AddAction] = [part.add_action(self._date) for part in self._parts]
+        for attempt in range(COMMIT_ATTEMPTS):
+            table = DeltaTable(self._table.uri)
+            version = table.transaction_version(self._fence)
+            if version != self._seen_version:
+                raise PartitionConflictError(
+                    f"{self._table.name} {self._date} was replaced by another run while this one "
+                    "was writing it; what the other run wrote stands, run this one again"
+                )
+            try:
+                table.create_write_transaction(
+                    list(actions),
+                    mode="overwrite",
+                    schema=table.schema(),
+                    partition_by=["date"],
+                    partition_filters=[("date", "=", self._date.isoformat())],
+                    commit_properties=CommitProperties(
+                        app_transactions=[Transaction(self._fence, (version or 0) + 1)]
+                    ),
+                )
+            except CommitFailedError:
+                if attempt + 1 == COMMIT_ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0.01, 0.05 * (attempt + 1)))
+            else:
+                return
+
+    def _discard(self) -> None:
+        # A commit can fail after it has taken effect (in the checkpoint that follows it, say).
+        committed = _committed_names(DeltaTable(self._table.uri), self._date)
+        for part in self._parts:
+            if part.path.name not in committed:
+                part.path.unlink(missing_ok=True)

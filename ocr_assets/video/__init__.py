@@ -1,0 +1,1 @@
+"""Finding, probing and sampling videos. Usable without Dagster."""

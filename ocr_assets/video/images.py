@@ -1,0 +1,47 @@
+"""Frames as losslessly compressed images that any tool can show."""
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+WEBP_MAX_PIXELS_A_SIDE = 16383
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A compressed image: the bytes of a file, and its format, `webp` or `png`."""
+
+    data: bytes
+    format: str
+
+
+def encode_image(rgb: NDArray[np.uint8]) -> EncodedImage:
+    """Compresses a picture without loss: WebP, or PNG where it is too large for WebP.
+
+    Args:
+        rgb: uint8, (height, width, 3), RGB.
+    """
+    image = Image.fromarray(rgb)
+    buffer = io.BytesIO()
+    if max(image.size) <= WEBP_MAX_PIXELS_A_SIDE:
+        # For lossless WebP, quality and method say how hard to try, not how much to lose.
+        image.save(buffer, "webp", lossless=True, quality=0, method=0)
+        return EncodedImage(buffer.getvalue(), "webp")
+    image.save(buffer, "png", compress_level=1)
+    return EncodedImage(buffer.getvalue(), "png")
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """The picture in an image file's bytes: uint8, (height, width, 3), RGB.
+
+    Raises:
+        ValueError: The bytes are not an image.
+    """
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None:
+        raise ValueError(f"{len(data)} bytes that are not an image")
+    return np.ascontiguousarray(bgr[:, :, ::-1]).astype(np.uint8, copy=False)

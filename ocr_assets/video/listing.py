@@ -1,0 +1,218 @@
+"""Which samples a day has: files of a folder, or the lines of a Data-Juicer JSONL."""
+
+import datetime as dt
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"})
+# ISO base media files that are pictures or sound: the same container as MP4, but not video.
+STILL_OR_AUDIO_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"M4A ", b"M4B ", b"crx "}
+)
+
+
+@dataclass(frozen=True)
+class VideoReference:
+    """A video that a sample names.
+
+    Attributes:
+        path: Absolute path as text; bytes that are not UTF-8 are shown as `\\xNN`.
+        error: Why it must not or cannot be opened; None if it may be tried.
+    """
+
+    path: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of the dataset.
+
+    Attributes:
+        sample_id: Unique within the day and the same on every run.
+        videos: Its videos, maybe none.
+        other_keys: The sample's other keys, untouched.
+        error: Why the sample itself cannot be read; it then has no videos.
+    """
+
+    sample_id: str
+    videos: tuple[VideoReference, ...] = ()
+    other_keys: Mapping[str, object] = field(default_factory=dict)
+    error: str | None = None
+
+
+def list_folder(
+    root: Path,
+    folder: Path,
+    *,
+    recursive: bool = True,
+    modified_on: dt.date | None = None,
+    allow_outside_root: bool = False,
+) -> Iterator[Sample]:
+    """One sample per video file of a folder, in order of their paths.
+
+    A file counts as a video by its ending or by its first bytes; hidden files do not count. What
+    bears a video's name and is something else, a folder say, is given with an error.
+
+    Args:
+        root: The source; sample ids are relative to it.
+        folder: The folder to list, the root or below it.
+        recursive: Whether folders within it are listed too.
+        modified_on: Only files last modified on this day (UTC).
+        allow_outside_root: Whether links may lead out of the root.
+
+    Raises:
+        OSError: The folder cannot be listed.
+    """
+    for path, wrong in _walk(_entries(folder), recursive):
+        error = (
+            wrong
+            or _name_error(path)
+            or _kind_error(path)
+            or _place_error(path, root, allow_outside_root)
+        )
+        if error is None and not _is_video_name(path) and not has_video_signature(path):
+            continue
+        if modified_on is not None and _modified(path) != modified_on:
+            continue
+        sample_id = _text(path.relative_to(root).as_posix())
+        yield Sample(sample_id, (VideoReference(_text(path), error),))
+
+
+def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> Iterator[Sample]:
+    """One sample per line of a Data-Juicer dataset; blank lines are passed over.
+
+    `videos` is a list of paths, relative to the file. A line that is no such sample is given with
+    an error.
+
+    Args:
+        file: The JSONL file.
+        root: The source, which the videos must lie in.
+        allow_outside_root: Whether they may lie elsewhere.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            sample_id = f"{file.name}:{number}"
+            try:
+                sample = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except (ValueError, RecursionError) as error:
+                yield Sample(sample_id, error=f"line {number} is not JSON: {error}")
+                continue
+            if not isinstance(sample, dict):
+                yield Sample(sample_id, error=f"line {number} is not a JSON object")
+                continue
+            videos = sample.pop("videos", None) or []
+            if not isinstance(videos, list) or not all(isinstance(path, str) for path in videos):
+                yield Sample(
+                    sample_id,
+                    other_keys=sample,
+                    error=f"line {number}: `videos` is not a list of paths",
+                )
+                continue
+            references = (_reference(file.parent, path, root, allow_outside_root) for path in videos)
+            yield Sample(sample_id, tuple(references), sample)
+
+
+def has_video_signature(path: Path) -> bool:
+    """Whether a file's first bytes are those of a video container.
+
+    Files that cannot be opened have no signature: they count by their name alone.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(377)
+    except OSError:
+        return False
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in STILL_OR_AUDIO_BRANDS
+    return (
+        head.startswith(b"\x1a\x45\xdf\xa3")  # EBML: Matroska, WebM
+        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
+        or head.startswith(b"\x00\x00\x01\xba")  # MPEG program stream
+        or (len(head) == 377 and head[0] == head[188] == head[376] == 0x47)  # MPEG transport stream
+    )
+
+
+def _walk(entries: list[os.DirEntry[str]], recursive: bool) -> Iterator[tuple[Path, str | None]]:
+    """Files in order of their names, and folders where something is wrong with them, and what."""
+    for entry in entries:
+        path = Path(entry.path)
+        if not entry.is_dir():
+            yield path, None
+        elif entry.is_symlink():
+            yield path, "it is a link to a folder, and those are not followed"
+        else:
+            if _is_video_name(path):
+                yield path, "it is a folder"
+            if recursive:
+                try:
+                    inner = _entries(path)
+                except OSError as error:
+                    yield path, f"the folder cannot be listed: {error.strerror}"
+                else:
+                    yield from _walk(inner, recursive)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _is_video_name(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _modified(path: Path) -> dt.date:
+    return dt.datetime.fromtimestamp(path.lstat().st_mtime, tz=dt.UTC).date()
+
+
+def _reference(base: Path, text: str, root: Path, allow_outside_root: bool) -> VideoReference:
+    if "\0" in text:
+        return VideoReference(text, "its path holds a NUL character")
+    if "://" in text:
+        return VideoReference(text, "it is not a path in a file system")
+    path = Path(os.path.normpath(base / text))
+    error = _name_error(path) or _place_error(path, root, allow_outside_root) or _kind_error(path)
+    return VideoReference(_text(path), error)
+
+
+def _name_error(path: Path) -> str | None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8; rename it"
+    return None
+
+
+def _kind_error(path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return "it is a folder"
+        if path.exists() and not path.is_file():
+            return "it is not a regular file"
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _place_error(path: Path, root: Path, allow_outside_root: bool) -> str | None:
+    if allow_outside_root:
+        return None
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go in a circle
+        return f"its path cannot be resolved: {error}"
+    return None if inside else "it lies outside the source; allow_outside_source lets it in"
+
+
+def _text(path: Path | str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,84 @@
+"""What a video is: container, codec, size, rate and length, from the file's content."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ocr_assets.video.container import OpenVideo, UnreadableVideoError, measure_span, open_video
+from ocr_assets.video.frames import FrameReader
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What `probe` found.
+
+    Attributes:
+        container: FFmpeg's name of the container format, e.g. `mp4`, `matroska`, `mpegts`.
+        codec: FFmpeg's name of the video codec, e.g. `h264`.
+        width: Display width in pixels, rotation applied.
+        height: Display height in pixels, rotation applied.
+        rotation_degrees: Counter-clockwise rotation that shows it upright: 0, 90, 180 or 270.
+        fps: Average frame rate in 1/s, None where it is unknown.
+        duration_seconds: Length of the video stream in seconds.
+        frame_count: Frames in the video stream.
+    """
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation_degrees: int
+    fps: float | None
+    duration_seconds: float
+    frame_count: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Reads what a video is and decodes its first frame, so that "readable" means just that.
+
+    Raises:
+        UnreadableVideoError: It is no video, it is cut short, or its first frame does not decode.
+    """
+    if Path(path).stat().st_size == 0:
+        raise UnreadableVideoError("the file is empty")
+    with open_video(path) as video:
+        _refuse_truncated(video)
+        container = _container_name(path, video.container.format.name)
+        codec = video.stream.codec_context.codec.canonical_name
+        rate = video.stream.average_rate or video.stream.guessed_rate
+        span = measure_span(video)
+    with FrameReader(path, span) as reader:
+        first = reader.first_at_or_after(Fraction(span.start_pts))
+    turned = first.rotation_degrees % 180 == 90
+    width, height = first.frame.width, first.frame.height
+    return VideoInfo(
+        container=container,
+        codec=codec,
+        width=height if turned else width,
+        height=width if turned else height,
+        rotation_degrees=first.rotation_degrees,
+        fps=float(rate) if rate else None,
+        duration_seconds=span.duration_seconds,
+        frame_count=span.frame_count,
+    )
+
+
+def _container_name(path: str | Path, format_name: str) -> str:
+    """The demuxer's name; the file's ending picks among those that one demuxer reads."""
+    names = format_name.split(",")
+    ending = Path(path).suffix.lower().lstrip(".")
+    if ending in names:
+        return ending
+    return names[1] if names[0] == "mov" and len(names) > 1 else names[0]
+
+
+def _refuse_truncated(video: OpenVideo) -> None:
+    """MP4's index says where every frame lies, so it tells when the file ends before them."""
+    if not video.container.format.name.startswith("mov"):
+        return
+    end = max((entry.pos + entry.size for entry in video.stream.index_entries), default=0)
+    if end > video.container.size > 0:
+        raise UnreadableVideoError(
+            f"it is truncated: its index reaches to byte {end}, the file ends at byte "
+            f"{video.container.size}"
+        )
