@@ -53,11 +53,15 @@ def manifest_rows_are_unique(
 def every_readable_video_is_sampled_once(
     context: dg.AssetCheckExecutionContext, tables: Tables
 ) -> dg.AssetCheckResult:
-    """Each readable content of the manifest has frames 0..k-1, once each, or an error, and no others."""
+    """Each readable video of the manifest has frames 0..k-1, once each, or an error."""
     date = partition_date(context)
-    frames = tables.sampled_frames.scan(date).group_by("video_id").agg(
-        pl.col("frame_index").drop_nulls().sort().alias("indices"),
-        pl.col("error").is_not_null().sum().alias("errors"),
+    frames = (
+        tables.sampled_frames.scan(date)
+        .group_by("video_id")
+        .agg(
+            pl.col("frame_index").drop_nulls().sort().alias("indices"),
+            pl.col("error").is_not_null().sum().alias("errors"),
+        )
     )
     complete = (
         (pl.col("indices") == pl.int_ranges(0, pl.col("indices").list.len(), dtype=pl.Int32))
@@ -124,7 +128,7 @@ def every_frame_is_detected_once(
 def ratios_are_possible(
     context: dg.AssetCheckExecutionContext, tables: Tables
 ) -> dg.AssetCheckResult:
-    """Ratios are finite and at least 0, those of unions at most 1; a row without them has an error."""
+    """Ratios are finite and at least 0, of unions at most 1; rows without them have an error."""
     boxes = tables.ocr_boxes.scan(partition_date(context))
     area, union = pl.col("ocr_area_ratio"), pl.col("union_area_ratio")
     possible = area.is_finite() & (area >= 0) & union.is_between(0, 1)

@@ -17,12 +17,12 @@ OWNERS = ["team:video-data"]
 
 
 def data_root() -> str:
-    """Where the tables are: `OCR_ASSETS_DATA`, by default `data` under the working directory."""
+    """Where the tables are: `OCR_ASSETS_DATA`, by default `data` in the working directory."""
     return os.environ.get(DATA_VARIABLE, "data")
 
 
 def source_root() -> str:
-    """Where the videos are: `OCR_ASSETS_SOURCE`, by default `videos` under the working directory."""
+    """Where the videos are: `OCR_ASSETS_SOURCE`, by default `videos` in the working directory."""
     return os.environ.get(SOURCE_VARIABLE, "videos")
 
 

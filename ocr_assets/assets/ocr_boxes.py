@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections import Counter
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -35,7 +36,10 @@ def ocr_boxes(
 ) -> dg.MaterializeResult[None]:
     """EasyOCR's text boxes on every sampled frame, and the share of the frame they cover."""
     date = partition_date(context)
-    total = int(tables.sampled_frames.scan(date).select(pl.len()).collect().item())
+    frames = tables.sampled_frames.scan(date).filter(pl.col("error").is_null())
+    total = int(frames.select(pl.len()).collect().item())
+    if total > 0:
+        context.log.info(f"{total} frames; the detector runs on {easyocr.detector().device}")
     progress = Progress(context.log.info, "frames", total=total)
     outcomes: Counter[str] = Counter()
     sheet = ContactSheet()
@@ -43,10 +47,13 @@ def ocr_boxes(
         for part in tables.sampled_frames.scan_parts(date):
             rows = []
             for frame in part.collect().iter_rows(named=True):
-                row = _detect(frame, easyocr, sheet)
-                outcomes[str(row["device"] or "failed")] += 1
+                if frame["error"] is None:
+                    row = _detect(frame, easyocr, sheet)
+                    outcomes[str(row["device"] or "failed")] += 1
+                    progress.advance()
+                else:
+                    row = _copied(frame)
                 rows.append(row)
-                progress.advance()
             writer.append(_frame(rows))
             writer.end_part()
     failed = outcomes["failed"]
@@ -64,19 +71,11 @@ def ocr_boxes(
     )
 
 
-def _detect(
-    frame: dict[str, object], easyocr: EasyOCRResource, sheet: ContactSheet
-) -> dict[str, object]:
-    """The row of one frame; a video that gave no frame keeps its error."""
-    row: dict[str, object] = {
-        **dict.fromkeys(OcrBoxes.column_names()),
-        **{name: frame[name] for name in ("video_id", "frame_index", "width", "height", "error")},
-    }
-    image = frame["image"]
-    if not isinstance(image, bytes):
-        return row
+def _detect(frame: dict[str, Any], easyocr: EasyOCRResource, sheet: ContactSheet) -> dict[str, Any]:
+    """The row of one frame, with its boxes or the reason why there are none."""
+    row = _copied(frame)
     try:
-        rgb = decode_image(image)
+        rgb = decode_image(frame["image"])
         detector = easyocr.detector()
         started = time.perf_counter()
         boxes = detector.detect(rgb, easyocr.thresholds())
@@ -94,9 +93,15 @@ def _detect(
     }
 
 
-def _box_row(box: TextBox) -> dict[str, object]:
+def _copied(frame: dict[str, Any]) -> dict[str, Any]:
+    """What a row of boxes takes over from its frame; of a video without frames, the error."""
+    copied = ("video_id", "frame_index", "width", "height", "error")
+    return dict.fromkeys(OcrBoxes.column_names()) | {name: frame[name] for name in copied}
+
+
+def _box_row(box: TextBox) -> dict[str, Any]:
     return dataclasses.asdict(box) | {"points": [list(point) for point in box.points]}
 
 
-def _frame(rows: list[dict[str, object]]) -> pl.DataFrame:
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=OcrBoxes.create_empty().drop("date").schema)

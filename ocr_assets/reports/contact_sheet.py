@@ -56,7 +56,9 @@ class ContactSheet:
             return b""
         columns = min(COLUMNS, len(cells))
         cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
-        rows = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
+        rows = [
+            np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)
+        ]
         bgr = np.vstack(rows)[:, :, ::-1]
         _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         return data.tobytes()
@@ -82,6 +84,13 @@ def _cell(rgb: NDArray[np.uint8], boxes: Sequence[TextBox], caption: str) -> NDA
     top, left = (CELL_HEIGHT - size[1]) // 2, (CELL_WIDTH - size[0]) // 2
     cell[top : top + size[1], left : left + size[0]] = small
     cv2.putText(
-        cell, caption, (4, CELL_HEIGHT + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA
+        cell,
+        caption,
+        (4, CELL_HEIGHT + 12),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.4,
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
     )
     return cell

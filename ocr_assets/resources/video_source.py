@@ -10,6 +10,7 @@ from pydantic import Field
 from ocr_assets.settings import Layout
 from ocr_assets.video.listing import Sample, list_folder, read_jsonl
 
+
 class SourceMissingError(LookupError):
     """The source has nothing for the day: no folder, no file."""
 

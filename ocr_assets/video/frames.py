@@ -44,7 +44,7 @@ class DecodedFrame:
 
     def rgb(self) -> NDArray[np.uint8]:
         """The upright picture: uint8, (height, width, 3), RGB."""
-        stored: NDArray[np.uint8] = self.frame.to_ndarray(format="rgb24")
+        stored = self.frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
         return np.ascontiguousarray(np.rot90(stored, self.rotation_degrees // 90))
 
 

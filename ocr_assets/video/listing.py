@@ -16,10 +16,10 @@ STILL_OR_AUDIO_BRANDS = frozenset(
 
 @dataclass(frozen=True)
 class VideoReference:
-    """A video that a sample names.
+    r"""A video that a sample names.
 
     Attributes:
-        path: Absolute path as text; bytes that are not UTF-8 are shown as `\\xNN`.
+        path: Absolute path as text; bytes that are not UTF-8 are shown as `\xNN`.
         error: Why it must not or cannot be opened; None if it may be tried.
     """
 
@@ -117,7 +117,9 @@ def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> I
                     error=f"line {number}: `videos` is not a list of paths",
                 )
                 continue
-            references = (_reference(file.parent, path, root, allow_outside_root) for path in videos)
+            references = (
+                _reference(file.parent, path, root, allow_outside_root) for path in videos
+            )
             yield Sample(sample_id, tuple(references), sample)
 
 

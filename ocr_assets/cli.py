@@ -1,0 +1,226 @@
+"""The command `ocr-assets`."""
+
+import argparse
+import dataclasses
+import datetime as dt
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn, get_args
+
+from ocr_assets.coverage import FilterRule, Metric
+from ocr_assets.ocr.detector import DevicePolicy
+from ocr_assets.runs import DayRequest, DaySummary, RunFailedError, run_day
+from ocr_assets.settings import Layout
+from ocr_assets.video.sampling import SamplingRule
+
+DEMO_MAX_AREA_RATIO = 0.1
+TABLE_ROWS = 50
+
+SUCCEEDED, FAILED, BAD_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns:
+        0 if it succeeded, whatever was dropped or quarantined; 1 if it failed; 2 for bad arguments.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.command(options, parser)
+    except RunFailedError as error:
+        print(f"ocr-assets: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("ocr-assets: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse puts before it."""
+        self.exit(BAD_ARGUMENTS, f"{self.prog}: {message}\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="ocr-assets", description="Find and remove text-heavy videos from a dataset."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo", help="make a few clips, with and without text, and filter them"
+    )
+    demo.add_argument(
+        "--dir",
+        type=Path,
+        default=Path("ocr_assets_demo"),
+        help="where the clips and the tables go (default: %(default)s)",
+    )
+    demo.set_defaults(command=_demo)
+
+    run = commands.add_parser("run", help="filter the videos of one day")
+    run.add_argument("--source", type=Path, required=True, help="folder that holds the videos")
+    run.add_argument("--data", type=Path, required=True, help="folder for the tables")
+    run.add_argument(
+        "--date",
+        type=_date,
+        metavar="YYYY-MM-DD",
+        help="the day (default: the latest that the source has a folder or JSONL for, else today)",
+    )
+    run.add_argument(
+        "--layout",
+        choices=get_args(Layout),
+        help=(
+            "how the source tells the days apart (default: auto, a JSONL or a folder a day; "
+            "whole_folder if the source has neither for any day)"
+        ),
+    )
+    run.add_argument("--min-area-ratio", type=float, default=0.0, metavar="X", help="default: 0")
+    run.add_argument("--max-area-ratio", type=float, default=1.0, metavar="Y", help="default: 1")
+    run.add_argument(
+        "--metric",
+        choices=get_args(Metric),
+        default="ocr_area_ratio",
+        help="which ratio is judged (default: %(default)s)",
+    )
+    run.add_argument(
+        "--any-or-all",
+        choices=("any", "all"),
+        default="any",
+        help="how a sample with several videos is judged (default: %(default)s)",
+    )
+    run.add_argument(
+        "--frame-sample-num", type=int, default=3, metavar="N", help="frames per video (default: 3)"
+    )
+    run.add_argument(
+        "--sample-every-seconds", type=float, metavar="S", help="a frame every S seconds instead"
+    )
+    run.add_argument(
+        "--device",
+        choices=get_args(DevicePolicy),
+        default="auto",
+        help="where to detect (default: auto, a GPU if there is one)",
+    )
+    run.add_argument("--json", action="store_true", help="print a summary object and nothing else")
+    run.set_defaults(command=_run)
+    return parser
+
+
+def _demo(options: argparse.Namespace, parser: _Parser) -> int:
+    from ocr_assets.demo import make_demo_clips
+
+    date = _today() - dt.timedelta(days=1)
+    source, data = options.dir / "videos", options.dir / "data"
+    print(f"Making clips in {source / date.isoformat()}", file=sys.stderr)
+    make_demo_clips(source / date.isoformat())
+    summary = run_day(
+        DayRequest(source, data, date, rule=FilterRule(max_area_ratio=DEMO_MAX_AREA_RATIO))
+    )
+    _print_table(summary)
+    print(
+        "\nTo see it in Dagster's web UI:\n"
+        f"  OCR_ASSETS_SOURCE={source} OCR_ASSETS_DATA={data} DAGSTER_HOME=$PWD dagster dev"
+    )
+    return SUCCEEDED
+
+
+def _run(options: argparse.Namespace, parser: _Parser) -> int:
+    if not options.source.is_dir():
+        parser.error(f"--source {options.source} is not a folder")
+    if options.data.exists() and not options.data.is_dir():
+        parser.error(f"--data {options.data} is not a folder")
+    if options.date is not None and options.date > _today():
+        parser.error(f"--date {options.date} is in the future")
+    dates = _dates_of(options.source)
+    try:
+        request = DayRequest(
+            source=options.source,
+            data=options.data,
+            date=options.date or max((day for day in dates if day <= _today()), default=_today()),
+            layout=options.layout or ("auto" if dates else "whole_folder"),
+            sampling=SamplingRule(options.frame_sample_num, options.sample_every_seconds),
+            rule=FilterRule(
+                options.min_area_ratio,
+                options.max_area_ratio,
+                options.metric,
+                options.any_or_all,
+            ),
+            device=options.device,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    summary = run_day(request, quiet=options.json)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+    else:
+        _print_table(summary)
+    return SUCCEEDED
+
+
+def _date(text: str) -> dt.date:
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return dt.date.fromisoformat(text)
+    except ValueError:
+        pass  # the right form, but no such day
+    raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31")
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
+
+
+def _dates_of(source: Path) -> set[dt.date]:
+    """The days that a source has a folder or a JSONL for."""
+    dates = set()
+    for entry in source.iterdir():
+        name = entry.name.removesuffix(".jsonl") if entry.is_file() else entry.name
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", name) and (entry.is_dir() or name != entry.name):
+            try:
+                dates.add(dt.date.fromisoformat(name))
+            except ValueError:
+                continue  # no such day
+    return dates
+
+
+def _print_table(summary: DaySummary) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE)
+    for column in ("sample", "verdict", "ratio", "union"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("reason")
+    for sample in summary.samples[:TABLE_ROWS]:
+        table.add_row(
+            Text(sample.sample_id),
+            Text(sample.verdict),
+            Text(_ratios(sample.ocr_area_ratio)),
+            Text(_ratios(sample.union_area_ratio)),
+            Text(sample.reason),
+        )
+    console = Console()
+    console.print(table)
+    if len(summary.samples) > TABLE_ROWS:
+        console.print(f"and {len(summary.samples) - TABLE_ROWS} more, in filtered_dataset")
+    console.print(
+        f"{summary.date}: {summary.kept} kept, {summary.dropped} dropped, "
+        f"{summary.quarantined} quarantined in {summary.seconds:.0f} s"
+    )
+    print(f"tables: {summary.tables}\nkept:   {summary.kept_jsonl}")
+
+
+def _ratios(ratios: Sequence[float | None]) -> str:
+    return ", ".join("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""One day, from its videos to its filtered dataset, run through Dagster from Python."""
+
+import datetime as dt
+import logging
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+
+from ocr_assets import settings
+from ocr_assets.coverage import FilterRule
+from ocr_assets.ocr.detector import DevicePolicy
+from ocr_assets.settings import Layout
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
+from ocr_assets.video.sampling import SamplingRule
+
+
+class RunFailedError(Exception):
+    """The run did not succeed; the message names the step and what went wrong."""
+
+
+@dataclass(frozen=True)
+class DayRequest:
+    """What to run.
+
+    Attributes:
+        source: The folder that holds the videos.
+        data: The folder for the tables.
+        date: The day, and so the partition.
+        layout: How the source tells the days apart.
+        sampling: Which frames to take.
+        rule: Which samples to keep.
+        device: Where to detect.
+    """
+
+    source: Path
+    data: Path
+    date: dt.date
+    layout: Layout = "auto"
+    sampling: SamplingRule = field(default_factory=SamplingRule)
+    rule: FilterRule = field(default_factory=FilterRule)
+    device: DevicePolicy = "auto"
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """One sample's verdict; the ratios are per video, None for one that cannot be read."""
+
+    sample_id: str
+    videos: list[str]
+    verdict: Literal["keep", "drop", "quarantine"]
+    reason: str
+    ocr_area_ratio: list[float | None]
+    union_area_ratio: list[float | None]
+    max_union_area_ratio: list[float | None]
+
+
+@dataclass(frozen=True)
+class DaySummary:
+    """What came of a run."""
+
+    date: str
+    kept: int
+    dropped: int
+    quarantined: int
+    seconds: float
+    tables: str
+    kept_jsonl: str
+    samples: list[SampleResult]
+
+
+def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
+    """Materialises the four assets for a day, in this process.
+
+    The run is recorded in the Dagster instance of `DAGSTER_HOME`, if that is set.
+
+    Args:
+        request: What to run.
+        quiet: Whether to keep progress from standard error.
+
+    Raises:
+        RunFailedError: A step or a blocking check failed.
+    """
+    if request.date < settings.first_date():
+        # Read when the partitions are defined, which is when the definitions are first imported.
+        os.environ[settings.FIRST_DATE_VARIABLE] = request.date.isoformat()
+    from ocr_assets.definitions import defs
+
+    with_logger = dg.Definitions.merge(
+        defs,
+        dg.Definitions(loggers={"console": dg.LoggerDefinition(_quiet if quiet else _terminal)}),
+    )
+    started = time.monotonic()
+    with (
+        dg.DagsterInstance.get()
+        if "DAGSTER_HOME" in os.environ
+        else (dg.DagsterInstance.ephemeral()) as instance
+    ):
+        result = with_logger.resolve_job_def("daily_job").execute_in_process(
+            run_config=_run_config(request),
+            partition_key=request.date.isoformat(),
+            instance=instance,
+            raise_on_error=False,
+        )
+    if not result.success:
+        raise RunFailedError(_what_failed(result))
+    return _summary(request, time.monotonic() - started)
+
+
+def _run_config(request: DayRequest) -> dict[str, Any]:
+    return {
+        "loggers": {"console": {}},
+        "resources": {
+            "video_source": {
+                "config": {"root": str(request.source), "layout": request.layout},
+            },
+            "tables": {"config": {"root": str(request.data)}},
+            "easyocr": {"config": {"device": request.device}},
+        },
+        "ops": {
+            "sampled_frames": {
+                "config": {
+                    "frame_sample_num": request.sampling.frame_sample_num,
+                    "sample_every_seconds": request.sampling.sample_every_seconds,
+                }
+            },
+            "filtered_dataset": {
+                "config": {
+                    "min_area_ratio": request.rule.min_area_ratio,
+                    "max_area_ratio": request.rule.max_area_ratio,
+                    "metric": request.rule.metric,
+                    "any_or_all": request.rule.any_or_all,
+                }
+            },
+        },
+    }
+
+
+def _summary(request: DayRequest, seconds: float) -> DaySummary:
+    from ocr_assets.resources.tables import Tables
+
+    rows = Tables(root=str(request.data)).filtered_dataset.scan(request.date).collect()
+    samples = [
+        SampleResult(
+            sample_id=row["sample_id"],
+            videos=row["paths"],
+            verdict=row["verdict"],
+            reason=row["reason"],
+            ocr_area_ratio=row["ocr_area_ratio"],
+            union_area_ratio=row["union_area_ratio"],
+            max_union_area_ratio=row["max_union_area_ratio"],
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+    verdicts = Counter[str](sample.verdict for sample in samples)
+    return DaySummary(
+        date=request.date.isoformat(),
+        kept=verdicts[KEEP],
+        dropped=verdicts[DROP],
+        quarantined=verdicts[QUARANTINE],
+        seconds=round(seconds, 2),
+        tables=str(request.data.absolute()),
+        kept_jsonl=str(settings.kept_jsonl(request.data, request.date).absolute()),
+        samples=samples,
+    )
+
+
+def _what_failed(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            message = error.message.strip() if error is not None else "no error was recorded"
+            return f"{event.step_key} failed: {message}"
+    return "the run failed outside its steps"
+
+
+class _StepFormatter(logging.Formatter):
+    """A step's message without Dagster's run id and time."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", {})
+        message = meta.get("orig_message") or record.getMessage()
+        return f"{meta.get('step_key') or '':<18}{message}"
+
+
+def _terminal(_: dg.InitLoggerContext) -> logging.Logger:
+    """Progress on the terminal, without run ids."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_StepFormatter())
+    return _logger("ocr_assets.terminal", handler)
+
+
+def _quiet(_: dg.InitLoggerContext) -> logging.Logger:
+    """Nothing at all."""
+    return _logger("ocr_assets.quiet", logging.NullHandler())
+
+
+def _logger(name: str, handler: logging.Handler) -> logging.Logger:
+    logger = logging.getLogger(name)
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
