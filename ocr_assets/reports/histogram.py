@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 BIN_WIDTH = 0.05
-BAR_CHARACTERS = 40
+BAR_CHARACTERS = 24
 
 
 def histogram_markdown(ratios: Sequence[float]) -> str:
@@ -19,10 +19,8 @@ def histogram_markdown(ratios: Sequence[float]) -> str:
     # The small addend keeps 0.15 / 0.05 = 2.9999999999999996 out of the bin below its own.
     counts = Counter(min(int(ratio / BIN_WIDTH + 1e-9), last) for ratio in ratios)
     most = max(counts.values())
-    lines = ["| ratio | videos | |", "|---|--:|:--|"]
+    lines = ["| from | videos | |", "|--:|--:|:--|"]
     for index in range(max(counts) + 1):
-        low = index * BIN_WIDTH
-        label = f"{low:.2f} to {low + BIN_WIDTH:.2f}" if index < last else "1.00 and more"
         bar = "█" * -(-counts[index] * BAR_CHARACTERS // most)
-        lines.append(f"| {label} | {counts[index]} | {bar} |")
+        lines.append(f"| {index * BIN_WIDTH:.2f} | {counts[index]} | {bar} |")
     return "\n".join(lines)
