@@ -147,9 +147,9 @@ def _walk(entries: list[os.DirEntry[str]], recursive: bool) -> Iterator[tuple[Pa
     """Files in order of their names, and folders where something is wrong with them, and what."""
     for entry in entries:
         path = Path(entry.path)
-        if not entry.is_dir():
+        if not path.is_dir():
             yield path, None
-        elif entry.is_symlink():
+        elif path.is_symlink():
             yield path, "it is a link to a folder, and those are not followed"
         else:
             if _is_video_name(path):

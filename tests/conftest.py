@@ -1,0 +1,33 @@
+"""Fixtures: real parity clips where they are, and clips that the tests make."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocr_assets.ocr.detector import ModelSettings, TextDetector, shared_detector
+
+PARITY_VARIABLE = "OCR_ASSETS_PARITY"
+
+
+@pytest.fixture(scope="session")
+def parity_folder() -> Path:
+    """Real clips beside `expected.json`, what the reference computed on them."""
+    default = Path(__file__).parents[2] / "shared" / "parity"
+    folder = Path(os.environ.get(PARITY_VARIABLE, default))
+    if not (folder / "expected.json").is_file():
+        pytest.skip(f"no parity clips in {folder}; {PARITY_VARIABLE} says where they are")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parity(parity_folder: Path) -> dict[str, Any]:
+    return json.loads((parity_folder / "expected.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def detector() -> TextDetector:
+    """Real EasyOCR, on the CPU."""
+    return shared_detector(ModelSettings(device="cpu"))

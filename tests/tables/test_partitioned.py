@@ -1,0 +1,178 @@
+import datetime as dt
+import multiprocessing
+from pathlib import Path
+
+import dataframely as dy
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from ocr_assets.tables.partitioned import (
+    PartitionConflictError,
+    PartitionedTable,
+    PartitionMissingError,
+    PartSize,
+)
+from ocr_assets.tables.replace_file import replace_file
+
+MONDAY, TUESDAY = dt.date(2026, 1, 5), dt.date(2026, 1, 6)
+
+
+class Numbers(dy.Schema):
+    """Numbers that are not negative."""
+
+    date = dy.Date()
+    number = dy.Int64(min=0)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> PartitionedTable:
+    return PartitionedTable(tmp_path / "a folder with ümlauts", "numbers", Numbers)
+
+
+def rows(*numbers: int) -> pl.DataFrame:
+    return pl.DataFrame({"number": numbers}, schema={"number": pl.Int64})
+
+
+def write(table: PartitionedTable, date: dt.date, *numbers: int) -> None:
+    with table.replace(date) as writer:
+        writer.append(rows(*numbers))
+
+
+def numbers(table: PartitionedTable, date: dt.date) -> list[int]:
+    return table.scan(date).collect()["number"].to_list()
+
+
+def files(table: PartitionedTable) -> set[Path]:
+    return set(table.path.glob("date=*/*.parquet"))
+
+
+def test_a_partition_is_replaced_and_the_others_stay(table: PartitionedTable) -> None:
+    write(table, MONDAY, 1, 2)
+    write(table, TUESDAY, 3)
+    write(table, MONDAY, 4)
+    assert numbers(table, MONDAY) == [4]
+    assert numbers(table, TUESDAY) == [3]
+
+
+def test_any_delta_reader_sees_the_same_rows(tmp_path: Path) -> None:
+    table = PartitionedTable(tmp_path, "numbers", Numbers)
+    write(table, MONDAY, 1, 2)
+    write(table, MONDAY, 3)
+    found = pl.scan_delta(str(tmp_path / "numbers")).collect()
+    assert found.sort("number").rows(named=True) == [{"date": MONDAY, "number": 3}]
+    assert found.schema == table.scan(MONDAY).collect_schema()
+
+
+def test_parts_are_bounded_and_keep_the_order(table: PartitionedTable) -> None:
+    with table.replace(MONDAY, PartSize(rows=3)) as writer:
+        for number in range(8):
+            writer.append(rows(number))
+    assert [part.collect().height for part in table.scan_parts(MONDAY)] == [3, 3, 2]
+    assert numbers(table, MONDAY) == list(range(8))
+    assert writer.row_count == 8
+
+
+def test_parts_are_bounded_by_their_bytes_too(table: PartitionedTable) -> None:
+    with table.replace(MONDAY, PartSize(bytes=20)) as writer:
+        for number in range(4):
+            writer.append(rows(number))
+    assert [part.collect().height for part in table.scan_parts(MONDAY)] == [3, 1]
+
+
+def test_a_day_with_nothing_differs_from_a_day_never_written(table: PartitionedTable) -> None:
+    with table.replace(MONDAY):
+        pass
+    assert numbers(table, MONDAY) == []
+    with pytest.raises(PartitionMissingError, match="materialise numbers for 2026-01-06 first"):
+        table.scan(TUESDAY)
+
+
+def test_an_error_leaves_the_partition_as_it_was_and_no_files(table: PartitionedTable) -> None:
+    write(table, MONDAY, 1)
+    before = files(table)
+    with pytest.raises(RuntimeError, match="stop"), table.replace(MONDAY) as writer:
+        writer.append(rows(2))
+        writer.end_part()
+        assert files(table) > before
+        raise RuntimeError("stop")
+    assert numbers(table, MONDAY) == [1]
+    assert files(table) == before
+
+
+def test_rows_that_break_the_schema_are_refused(table: PartitionedTable) -> None:
+    with pytest.raises(dy.exc.ValidationError):
+        write(table, MONDAY, -1)
+    with pytest.raises(PartitionMissingError):
+        table.scan(MONDAY)
+    assert files(table) == set()
+
+
+@pytest.mark.parametrize("written_before", [False, True])
+def test_of_two_writers_of_one_partition_the_second_is_refused(
+    table: PartitionedTable, written_before: bool
+) -> None:
+    if written_before:
+        write(table, MONDAY, 0)
+    with (
+        pytest.raises(PartitionConflictError, match="was replaced by another run"),
+        table.replace(MONDAY) as slow,
+    ):
+        slow.append(rows(1))
+        write(table, MONDAY, 2)
+    assert numbers(table, MONDAY) == [2]
+    write(table, MONDAY, 3)
+    assert numbers(table, MONDAY) == [3]
+
+
+def test_writers_of_different_days_do_not_disturb_each_other(table: PartitionedTable) -> None:
+    write(table, MONDAY, 0)
+    with table.replace(MONDAY) as monday:
+        with table.replace(TUESDAY) as tuesday:
+            tuesday.append(rows(2))
+        monday.append(rows(1))
+    assert (numbers(table, MONDAY), numbers(table, TUESDAY)) == ([1], [2])
+
+
+def _write_in_process(root: Path, day: int, start: "multiprocessing.synchronize.Barrier") -> None:
+    table = PartitionedTable(root, "numbers", Numbers)
+    start.wait(timeout=60)
+    write(table, MONDAY + dt.timedelta(days=day), day)
+
+
+def test_processes_that_commit_at_the_same_time_all_succeed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    count = 6
+    start = context.Barrier(count)
+    processes = [
+        context.Process(target=_write_in_process, args=(tmp_path, day, start))
+        for day in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0] * count
+    table = PartitionedTable(tmp_path, "numbers", Numbers)
+    for day in range(count):
+        assert numbers(table, MONDAY + dt.timedelta(days=day)) == [day]
+
+
+def test_history_stays_readable(table: PartitionedTable) -> None:
+    write(table, MONDAY, 1)
+    version = DeltaTable(table.uri).version()
+    write(table, MONDAY, 2)
+    old = DeltaTable(table.uri, version=version)
+    assert len(old.file_uris()) == 1
+    assert len(files(table)) == 2
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "kept.jsonl"
+    with replace_file(path) as file:
+        file.write("first")
+    with pytest.raises(RuntimeError), replace_file(path) as file:
+        file.write("second")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
