@@ -12,6 +12,14 @@ from ocr_assets.ocr.detector import ModelSettings, TextDetector, shared_detector
 PARITY_VARIABLE = "OCR_ASSETS_PARITY"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("PyTorch sees no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def parity_folder() -> Path:
     """Real clips beside `expected.json`, what the reference computed on them."""

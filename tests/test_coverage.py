@@ -57,7 +57,9 @@ def test_the_union_of_rectangles_is_the_share_of_pixels_under_them(found: list[T
     covered = np.zeros((HEIGHT, WIDTH), bool)
     for box in found:
         (x_min, y_min), _, (x_max, y_max), _ = box.points
-        covered[max(int(y_min), 0) : max(int(y_max), 0), max(int(x_min), 0) : max(int(x_max), 0)] = 1
+        covered[
+            max(int(y_min), 0) : max(int(y_max), 0), max(int(x_min), 0) : max(int(x_max), 0)
+        ] = 1
     assert union_area_ratio(found, WIDTH, HEIGHT) == pytest.approx(covered.mean(), abs=1e-9)
 
 
@@ -138,7 +140,9 @@ def test_the_references_own_cases_are_judged_as_it_judges_them(parity: dict[str,
     ratios = {name: video["ratio_default"] for name, video in parity["videos"].items()}
     assert parity["filter_cases"]
     for case in parity["filter_cases"].values():
-        rule = FilterRule(case["min_area_ratio"], case["max_area_ratio"], any_or_all=case["any_or_all"])
+        rule = FilterRule(
+            case["min_area_ratio"], case["max_area_ratio"], any_or_all=case["any_or_all"]
+        )
         kept = [
             sample
             for sample in case["samples"]

@@ -8,6 +8,7 @@ boxes = detector.detect(rgb, DetectionThresholds())
 
 import dataclasses
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -123,7 +124,10 @@ class TextDetector:
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         rects = [[int(x_min), int(x_max), int(y_min), int(y_max)]] if box.kind == "rect" else []
         quads = [[list(point) for point in box.points]] if box.kind == "quad" else []
-        results: list[tuple[Any, str, Any]] = self._reader.recognize(grey, rects, quads)
+        with warnings.catch_warnings():
+            # EasyOCR asks for pinned memory on every device; on the CPU PyTorch says it has none.
+            warnings.filterwarnings("ignore", message="'pin_memory' argument", category=UserWarning)
+            results: list[tuple[Any, str, Any]] = self._reader.recognize(grey, rects, quads)
         if not results:
             return box  # what is left of it inside the frame has no pixels
         _, text, confidence = results[0]

@@ -63,9 +63,7 @@ def test_links_may_not_lead_out_of_the_source_unless_allowed(root: Path, tmp_pat
     (root / "folder").symlink_to(tmp_path, target_is_directory=True)
     found = errors(list(list_folder(root, root)))
     assert found["inside.mp4"] is found["link_in.mp4"] is None
-    assert found["link_out.mp4"] == (
-        "it lies outside the source; allow_outside_source lets it in"
-    )
+    assert found["link_out.mp4"] == ("it lies outside the source; allow_outside_source lets it in")
     assert found["folder"] == "it is a link to a folder, and those are not followed"
     allowed = errors(list(list_folder(root, root, allow_outside_root=True)))
     assert allowed["link_out.mp4"] is None

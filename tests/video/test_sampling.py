@@ -81,9 +81,7 @@ def test_a_frame_every_so_many_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts", "clip.mpg", "b_frames.avi", "clip.mkv"])
-def test_seeking_finds_the_frames_that_decoding_everything_finds(
-    tmp_path: Path, name: str
-) -> None:
+def test_seeking_finds_the_frames_that_decoding_everything_finds(tmp_path: Path, name: str) -> None:
     options: dict[str, Any] = {"rate": 2, "key_frame_every": 7, **CONTAINERS[name]}
     rate = options["rate"]
     path = write_video(tmp_path / name, numbered(60), **options)

@@ -1,0 +1,69 @@
+"""Running the assets as a user's code would."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ocr_assets.assets.filtered_dataset import filtered_dataset
+from ocr_assets.assets.ocr_boxes import ocr_boxes
+from ocr_assets.assets.sampled_frames import sampled_frames
+from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.checks import all_checks
+from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.video_source import VideoSource
+
+DAY = "2026-01-31"
+ASSETS: list[dg.AssetsDefinition] = [video_manifest, sampled_frames, ocr_boxes, filtered_dataset]
+
+
+def materialize_day(
+    source: Path,
+    data: Path,
+    *,
+    assets: Sequence[dg.AssetsDefinition] = ASSETS,
+    day: str = DAY,
+    layout: str = "auto",
+    frames: dict[str, Any] | None = None,
+    rule: dict[str, Any] | None = None,
+    raise_on_error: bool = True,
+) -> dg.ExecuteInProcessResult:
+    """Materialises assets for a day, with their checks.
+
+    Args:
+        source: The video source's root.
+        data: The tables' root.
+        assets: Which assets.
+        day: The partition.
+        layout: The video source's layout.
+        frames: Config of sampled_frames.
+        rule: Config of filtered_dataset.
+        raise_on_error: Whether a failing step raises.
+    """
+    names = {asset.key.to_user_string() for asset in assets}
+    config = {"sampled_frames": frames or {}, "filtered_dataset": rule or {}}
+    return dg.materialize(
+        [*ASSETS, *all_checks],
+        selection=dg.AssetSelection.assets(*assets) | dg.AssetSelection.checks_for_assets(*assets),
+        partition_key=day,
+        resources={
+            "video_source": VideoSource(root=str(source), layout=layout),
+            "tables": Tables(root=str(data)),
+            "easyocr": EasyOCRResource(device="cpu"),
+        },
+        run_config={
+            "ops": {name: {"config": value} for name, value in config.items() if name in names}
+        },
+        raise_on_error=raise_on_error,
+    )
+
+
+def rows(data: Path, table: str, day: str = DAY) -> list[dict[str, Any]]:
+    """A partition of a table under `data`."""
+    import datetime as dt
+
+    partitioned = getattr(Tables(root=str(data)), table)
+    found: list[dict[str, Any]] = partitioned.scan(dt.date.fromisoformat(day)).collect().to_dicts()
+    return found

@@ -1,0 +1,140 @@
+"""Every check passes on what the assets write and fails on what they must never write."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ocr_assets import checks
+from ocr_assets.assets.ocr_boxes import ocr_boxes
+from ocr_assets.assets.sampled_frames import sampled_frames
+from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.partitioned import PartitionedTable
+from tests.clips import numbered, write_video
+from tests.pipeline import DAY, materialize_day
+
+DATE = dt.date.fromisoformat(DAY)
+
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    folder = tmp_path / "videos" / DAY
+    folder.mkdir(parents=True)
+    for count in (3, 4):
+        write_video(folder / f"{count}.mp4", numbered(count))
+    (folder / "bad.mp4").write_text("not a video")
+    materialize_day(folder.parent, tmp_path / "data")
+    return Tables(root=str(tmp_path / "data"))
+
+
+def change(table: PartitionedTable, how: Change) -> None:
+    """Replaces a partition's file behind the schema's back, as a fault would."""
+    frame = table.scan(DATE).collect()
+    (part,) = table.parts(DATE)
+    how(frame).drop("date").write_parquet(part)
+
+
+def outcome(check: dg.AssetChecksDefinition, tables: Tables) -> dg.AssetCheckResult:
+    result = dg.materialize(
+        [check],
+        selection=dg.AssetSelection.checks(check),
+        partition_key=DAY,
+        resources={"tables": tables},
+        raise_on_error=False,
+    )
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.blocking
+    return evaluation
+
+
+def twice(frame: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([frame, frame.head(1)])
+
+
+def without_first(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.tail(-1)
+
+
+def with_first(column: str, value: object) -> Change:
+    def how(frame: pl.DataFrame) -> pl.DataFrame:
+        rows = frame.to_dicts()
+        rows[0][column] = value
+        return pl.DataFrame(rows, schema=frame.schema)
+
+    return how
+
+
+@pytest.mark.parametrize(
+    ("check", "table", "how", "said"),
+    [
+        ("manifest_rows_are_unique", "video_manifest", twice, "1 (sample, video) pairs"),
+        ("every_readable_video_is_sampled_once", "sampled_frames", twice, "1 videos"),
+        ("every_readable_video_is_sampled_once", "sampled_frames", without_first, "1 videos"),
+        (
+            "every_readable_video_is_sampled_once",
+            "sampled_frames",
+            with_first("video_id", "unknown"),
+            "2 videos",
+        ),
+        ("stored_frames_decode", "sampled_frames", with_first("image", b"x"), "not an image"),
+        ("stored_frames_decode", "sampled_frames", with_first("width", 95), "its size is (96, 64)"),
+        ("every_frame_is_detected_once", "ocr_boxes", twice, "1 frames"),
+        ("every_frame_is_detected_once", "ocr_boxes", without_first, "1 frames"),
+        ("every_frame_is_detected_once", "ocr_boxes", with_first("frame_index", 9), "2 frames"),
+        ("ratios_are_possible", "ocr_boxes", with_first("union_area_ratio", 1.01), "1 frames"),
+        ("ratios_are_possible", "ocr_boxes", with_first("ocr_area_ratio", -0.1), "1 frames"),
+        (
+            "ratios_are_possible",
+            "ocr_boxes",
+            with_first("ocr_area_ratio", float("inf")),
+            "1 frames",
+        ),
+        (
+            "ratios_are_possible",
+            "ocr_boxes",
+            with_first("ocr_area_ratio", float("nan")),
+            "1 frames",
+        ),
+        ("ratios_are_possible", "ocr_boxes", with_first("ocr_area_ratio", None), "1 frames"),
+        ("every_sample_has_one_verdict", "filtered_dataset", twice, "1 samples"),
+        ("every_sample_has_one_verdict", "filtered_dataset", without_first, "1 samples"),
+        (
+            "every_sample_has_one_verdict",
+            "filtered_dataset",
+            with_first("sample_id", "unknown"),
+            "2 samples",
+        ),
+    ],
+)
+def test_a_check_fails_on_the_fault_it_is_for(
+    tables: Tables, check: str, table: str, how: Change, said: str
+) -> None:
+    definition = getattr(checks, check)
+    assert outcome(definition, tables).passed
+    change(getattr(tables, table), how)
+    found = outcome(definition, tables)
+    assert not found.passed
+    assert said in str(found.description)
+
+
+def test_a_failed_check_stops_what_follows(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocr_assets.assets.sampled_frames.sample_frames", lambda *_: iter(()))
+    result = materialize_day(
+        tmp_path / "videos",
+        tmp_path / "data",
+        assets=[video_manifest, sampled_frames, ocr_boxes],
+        raise_on_error=False,
+    )
+    assert not result.success
+    materialized = {
+        event.asset_key.to_user_string() for event in result.get_asset_materialization_events()
+    }
+    assert materialized == {"video_manifest", "sampled_frames"}

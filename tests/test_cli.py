@@ -1,0 +1,160 @@
+"""The command, as a user runs it: a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clips import numbered, text_picture, write_video
+
+
+def ocr_assets(
+    *arguments: object, cwd: Path, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    return subprocess.run(
+        [sys.executable, "-m", "ocr_assets.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=inherited | environment,
+        check=False,
+    )
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "my clips"
+    folder.mkdir()
+    write_video(folder / "a.mp4", numbered(3))
+    (folder / "bad.mp4").write_text("not a video")
+    return folder
+
+
+def test_demo_filters_its_clips_and_says_where_everything_is(tmp_path: Path) -> None:
+    done = ocr_assets("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    verdicts = {
+        line.split()[0].split("/")[1]: line.split()[1]
+        for line in done.stdout.splitlines()
+        if "/" in line and line.split()[1:2] and line.split()[1] in ("keep", "drop", "quarantine")
+    }
+    assert verdicts == {
+        "broken.mp4": "quarantine",
+        "credits.webm": "drop",
+        "slides.mp4": "drop",
+        "subtitles.mp4": "keep",
+        "watermark.mp4": "keep",
+        "waves.mkv": "keep",
+        "waves.mp4": "keep",
+    }
+    assert "4 kept, 2 dropped, 1 quarantined" in done.stdout
+    assert "18 of 18 frames" in done.stderr
+    (kept,) = (tmp_path / "ocr_assets_demo" / "data" / "kept").glob("*/kept.jsonl")
+    assert str(kept) in done.stdout
+    assert len(kept.read_text().splitlines()) == 4
+
+
+def test_a_plain_folder_of_clips_is_run_whole_and_json_is_all_there_is(
+    clips: Path, tmp_path: Path
+) -> None:
+    done = ocr_assets("run", "--source", clips, "--data", tmp_path / "out", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    summary = json.loads(done.stdout)
+    assert (summary["kept"], summary["dropped"], summary["quarantined"]) == (1, 0, 1)
+    assert summary["seconds"] > 0
+    good, bad = summary["samples"]
+    assert (good["sample_id"], good["verdict"]) == ("a.mp4", "keep")
+    assert good["videos"] == [str(clips / "a.mp4")]
+    assert good["ocr_area_ratio"] == good["union_area_ratio"] == [0]
+    assert bad["verdict"] == "quarantine"
+    assert bad["ocr_area_ratio"] == [None]
+    assert bad["reason"] == "it is not a video in a supported format, or it is damaged"
+
+
+def test_the_latest_day_is_run_unless_one_is_named_even_one_before_the_first_partition(
+    clips: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    for day in ("2019-05-01", "2026-01-30", "2026-01-31"):
+        (source / day).mkdir(parents=True)
+    (source / "9999-01-01").mkdir()
+    (clips / "a.mp4").rename(source / "2019-05-01" / "a.mp4")
+    arguments = ("run", "--source", source, "--data", tmp_path / "out", "--json")
+    latest = json.loads(ocr_assets(*arguments, cwd=tmp_path).stdout)
+    assert (latest["date"], latest["samples"]) == ("2026-01-31", [])
+    done = ocr_assets(*arguments, "--date", "2019-05-01", cwd=tmp_path)
+    named = json.loads(done.stdout)
+    assert (named["date"], named["kept"]) == ("2019-05-01", 1)
+
+
+def test_thresholds_and_sampling_reach_the_assets(tmp_path: Path) -> None:
+    from ocr_assets.demo import Line
+
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    slide = text_picture([Line("A slide", 5, 48, 40)], width=192, height=96)
+    write_video(folder / "slide.mp4", [slide] * 4)
+    arguments = ("run", "--source", folder, "--data", tmp_path / "out", "--json")
+    options = ("--min-area-ratio", 0.01, "--max-area-ratio", 0.1, "--frame-sample-num", 1)
+    summary = json.loads(ocr_assets(*arguments, *options, cwd=tmp_path).stdout)
+    (sample,) = summary["samples"]
+    assert (summary["dropped"], sample["verdict"]) == (1, "drop")
+    assert sample["reason"].endswith("above max_area_ratio 0.100")
+
+
+def test_a_run_is_recorded_in_the_users_dagster_instance(clips: Path, tmp_path: Path) -> None:
+    import dagster as dg
+
+    home = tmp_path / "home"
+    home.mkdir()
+    arguments = ("run", "--source", clips, "--data", tmp_path / "out", "--json")
+    done = ocr_assets(*arguments, cwd=tmp_path, DAGSTER_HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (run,) = instance.get_runs()
+        assert run.is_success
+        assert run.job_name == "daily_job"
+        partitions = instance.get_materialized_partitions(dg.AssetKey("filtered_dataset"))
+        assert partitions == {json.loads(done.stdout)["date"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--source", "none", "--data", "out"], "--source none is not a folder"),
+        (["--source", ".", "--data", "file"], "--data file is not a folder"),
+        (["--source", ".", "--data", "out", "--date", "2026-13-01"], "'2026-13-01' is not a date"),
+        (["--source", ".", "--data", "out", "--date", "20260101"], "'20260101' is not a date"),
+        (["--source", ".", "--data", "out", "--date", "9999-01-01"], "is in the future"),
+        (["--source", ".", "--data", "out", "--frame-sample-num", "0"], "frame_sample_num 0"),
+        (["--source", ".", "--data", "out", "--max-area-ratio", "-1"], "are not an interval"),
+        (["--source", ".", "--data", "out", "--max-area-ratio", "x"], "invalid float value: 'x'"),
+        (["--source", "."], "the following arguments are required: --data"),
+        (["--sauce", "."], "the following arguments are required"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line(
+    tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    (tmp_path / "file").touch()
+    done = ocr_assets("run", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert complaint in line
+
+
+def test_a_failed_run_says_which_step_and_why_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    arguments = ("--source", "source", "--data", "out", "--layout", "jsonl", "--json")
+    done = ocr_assets("run", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ocr-assets: video_manifest failed: ")
+    assert line.endswith(".jsonl")
