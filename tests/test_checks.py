@@ -1,6 +1,7 @@
 """Every check passes on what the assets write and fails on what they must never write."""
 
 import datetime as dt
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ocr_assets import checks
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.partitions import daily
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartitionedTable
 from tests.clips import numbered, write_video
@@ -22,14 +24,22 @@ DATE = dt.date.fromisoformat(DAY)
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-@pytest.fixture
-def tables(tmp_path: Path) -> Tables:
-    folder = tmp_path / "videos" / DAY
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("checks")
+    folder = root / "videos" / DAY
     folder.mkdir(parents=True)
     for count in (3, 4):
         write_video(folder / f"{count}.mp4", numbered(count))
     (folder / "bad.mp4").write_text("not a video")
-    materialize_day(folder.parent, tmp_path / "data")
+    materialize_day(folder.parent, root / "data")
+    return root
+
+
+@pytest.fixture
+def tables(made: Path, tmp_path: Path) -> Tables:
+    """The tables of a day that is in order, for a test to spoil."""
+    shutil.copytree(made / "data", tmp_path / "data")
     return Tables(root=str(tmp_path / "data"))
 
 
@@ -40,10 +50,14 @@ def change(table: PartitionedTable, how: Change) -> None:
     how(frame).drop("date").write_parquet(part)
 
 
+@dg.asset(partitions_def=daily)
+def partitioned() -> None: ...
+
+
 def outcome(check: dg.AssetChecksDefinition, tables: Tables) -> dg.AssetCheckResult:
     result = dg.materialize(
-        [check],
-        selection=dg.AssetSelection.checks(check),
+        [partitioned, check],  # a run of checks alone cannot have a partition
+        selection=dg.AssetSelection.assets(partitioned) | dg.AssetSelection.checks(check),
         partition_key=DAY,
         resources={"tables": tables},
         raise_on_error=False,
@@ -124,11 +138,11 @@ def test_a_check_fails_on_the_fault_it_is_for(
 
 
 def test_a_failed_check_stops_what_follows(
-    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ocr_assets.assets.sampled_frames.sample_frames", lambda *_: iter(()))
     result = materialize_day(
-        tmp_path / "videos",
+        made / "videos",
         tmp_path / "data",
         assets=[video_manifest, sampled_frames, ocr_boxes],
         raise_on_error=False,

@@ -5,6 +5,7 @@ import dagster as dg
 import pytest
 
 from ocr_assets import settings
+from ocr_assets.automation import daily_schedule
 from ocr_assets.definitions import defs
 
 ASSETS = ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset")
@@ -30,7 +31,7 @@ def test_the_definitions_are_loadable() -> None:
 
 @pytest.mark.parametrize("name", ASSETS)
 def test_every_asset_says_what_it_is(name: str) -> None:
-    spec = defs.get_all_asset_specs()
+    spec = defs.resolve_all_asset_specs()
     (asset,) = [one for one in spec if one.key == dg.AssetKey(name)]
     assert asset.description
     assert asset.group_name == settings.GROUP
@@ -70,7 +71,8 @@ def test_the_schedule_asks_for_yesterday_and_is_off() -> None:
     assert schedule.cron_schedule == "0 1 * * *"
     tick = dt.datetime(2026, 3, 1, 1, 0, tzinfo=dt.UTC)
     context = dg.build_schedule_context(scheduled_execution_time=tick)
-    (request,) = schedule.evaluate_tick(context).run_requests or []
+    request = daily_schedule(context)
+    assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "2026-02-28"
     assert schedule.job_name == "daily_job"
 

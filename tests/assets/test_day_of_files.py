@@ -140,7 +140,7 @@ def test_frames_without_text_have_a_row_without_boxes(
 def test_the_asset_pages_show_counts_a_histogram_and_the_frames(
     day: tuple[dg.ExecuteInProcessResult, Path],
 ) -> None:
-    result, data = day
+    result, _ = day
     metadata = {
         event.asset_key.to_user_string(): event.materialization.metadata
         for event in result.get_asset_materialization_events()

@@ -53,7 +53,7 @@ def test_a_frame_that_the_detector_cannot_process_is_quarantined(
 
     videos, data = folders
     sliver = [np.zeros((4000, 1, 3), np.uint8)] * 2
-    write_video(videos / DAY / "sliver.mkv", sliver, codec="png", pix_fmt="rgb24")
+    write_video(videos / DAY / "sliver.mov", sliver, codec="png", pix_fmt="rgb24")
     materialize_day(videos, data)
     (row,) = rows(data, "filtered_dataset")
     assert row["verdict"] == "quarantine"
