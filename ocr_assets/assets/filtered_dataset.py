@@ -20,6 +20,7 @@ from ocr_assets.coverage import (
 from ocr_assets.partitions import daily, partition_date
 from ocr_assets.reports.histogram import histogram_markdown
 from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
 
@@ -160,7 +161,7 @@ def _kept_line(row: dict[str, Any]) -> str:
         **(stats if isinstance(stats, dict) else {}),
         "video_ocr_area_ratio": row["ocr_area_ratio"],
     }
-    return json.dumps(sample, ensure_ascii=False) + "\n"
+    return json_text(sample) + "\n"
 
 
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -1,6 +1,5 @@
 """The day's videos: what they are, and which cannot be read."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from ocr_assets.partitions import daily, partition_date
 from ocr_assets.progress import Progress
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
+from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.schemas import OK, UNREADABLE, VideoManifest
 from ocr_assets.video.inspection import inspect_video
 from ocr_assets.video.listing import Sample, VideoReference
@@ -66,7 +66,7 @@ def _rows(index: int, sample: Sample) -> Iterator[dict[str, object]]:
     about_sample = {
         "sample_id": sample.sample_id,
         "sample_index": index,
-        "sample_json": json.dumps(dict(sample.other_keys), ensure_ascii=False),
+        "sample_json": json_text(sample.other_keys),
     }
     if sample.error is not None or not sample.videos:
         status = OK if sample.error is None else UNREADABLE

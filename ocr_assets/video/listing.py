@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Sample:
 
     sample_id: str
     videos: tuple[VideoReference, ...] = ()
-    other_keys: Mapping[str, object] = field(default_factory=dict)
+    other_keys: dict[str, object] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -217,4 +217,7 @@ def _place_error(path: Path, root: Path, allow_outside_root: bool) -> str | None
 
 
 def _text(path: Path | str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate, as JSON may hold, is not even a file name
+        return str(path).encode("utf-8", "backslashreplace").decode()

@@ -30,6 +30,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         {"videos": ["../outside.mp4"]},
         {"text": "no videos"},
         {"videos": ["clean.mp4"], "__dj__stats__": {"aesthetics": 0.5}},
+        {"videos": ["lone \ud800.mp4"]},
+        {"videos": ["clean.mp4"], "lone": "\ud800"},
     ]
     lines = [json.dumps(sample) for sample in samples]
     lines.insert(3, '{"videos": ["clean.mp4"')
@@ -55,6 +57,8 @@ def test_every_line_has_a_verdict_with_a_reason(folders: tuple[Path, Path]) -> N
         ("quarantine", outside),
         ("keep", "the sample has no videos"),
         ("keep", "ocr_area_ratio 0.000 within [0.000, 0.200]"),
+        ("quarantine", "its name is not UTF-8; rename it"),
+        ("keep", "ocr_area_ratio 0.000 within [0.000, 0.200]"),
     ]
     assert [verdict for verdict, _ in found] == [verdict for verdict, _ in expected]
     for (_, reason), (_, part) in zip(found, expected, strict=True):
@@ -65,7 +69,7 @@ def test_every_line_has_a_verdict_with_a_reason(folders: tuple[Path, Path]) -> N
 def test_kept_samples_keep_their_keys_and_gain_their_ratios(folders: tuple[Path, Path]) -> None:
     videos, data = folders
     clean, text = str(videos / "clean.mp4"), str(videos / "text.mp4")
-    first, second, third, fourth = kept(data)
+    first, second, third, fourth, fifth = kept(data)
     assert first == {
         "videos": [clean],
         "text": "ä \N{GRINNING FACE}",
@@ -80,6 +84,7 @@ def test_kept_samples_keep_their_keys_and_gain_their_ratios(folders: tuple[Path,
         "text": "no videos",
         "__dj__stats__": {"video_ocr_area_ratio": []},
     }
+    assert fifth["lone"] == "\ud800"
     assert fourth["__dj__stats__"] == {"aesthetics": 0.5, "video_ocr_area_ratio": [0]}
 
 
@@ -104,6 +109,8 @@ def test_a_new_rule_needs_neither_the_videos_nor_the_detector(folders: tuple[Pat
         "quarantine",
         "quarantine",
         "keep",
+        "drop",
+        "quarantine",
         "drop",
     ]
     assert [sample["videos"] for sample in kept(data)] == [[str(folders[0] / "text.mp4")], []]
