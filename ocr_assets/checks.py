@@ -144,17 +144,49 @@ def ratios_are_possible(
 def every_sample_has_one_verdict(
     context: dg.AssetCheckExecutionContext, tables: Tables
 ) -> dg.AssetCheckResult:
-    """Kept + dropped + quarantined are the samples of the manifest, each of them once."""
+    """Kept + dropped + quarantined are the manifest's samples, once each, with their videos."""
     date = partition_date(context)
-    samples = tables.video_manifest.scan(date).select("sample_id").unique().with_columns(listed=1)
-    verdicts = tables.filtered_dataset.scan(date).group_by("sample_id").agg(verdicts=pl.len())
+    samples = (
+        tables.video_manifest.scan(date)
+        .sort("video_index")
+        .group_by("sample_id", maintain_order=True)
+        .agg(listed=pl.col("path").filter(pl.col("video_index").is_not_null()))
+    )
+    verdicts = (
+        tables.filtered_dataset.scan(date)
+        .group_by("sample_id")
+        .agg(pl.col("paths").first(), verdicts=pl.len())
+    )
     wrong = samples.join(verdicts, on="sample_id", how="full", coalesce=True).filter(
-        pl.col("listed").is_null() | (pl.col("verdicts").fill_null(0) != 1)
+        pl.col("listed").is_null()
+        | (pl.col("verdicts").fill_null(0) != 1)
+        | (pl.col("listed") != pl.col("paths"))
     )
     return _no_rows(
         wrong.select("sample_id"),
         "every sample has one verdict",
-        "samples have no verdict, several, or are not in the manifest",
+        "samples have no verdict, several, other videos, or are not in the manifest",
+    )
+
+
+@partition_check(filtered_dataset)
+def dataset_ratios_are_possible(
+    context: dg.AssetCheckExecutionContext, tables: Tables
+) -> dg.AssetCheckResult:
+    """The ratios that verdicts rest on are finite and at least 0, those of unions at most 1."""
+    ratio = pl.element()
+    at_least_0 = ratio.is_finite() & (ratio >= 0)
+    area, union, most = (
+        pl.col(name).list.eval(possible).list.all()
+        for name, possible in (
+            ("ocr_area_ratio", at_least_0),
+            ("union_area_ratio", ratio.is_between(0, 1)),
+            ("max_union_area_ratio", ratio.is_between(0, 1)),
+        )
+    )
+    wrong = tables.filtered_dataset.scan(partition_date(context)).filter(~(area & union & most))
+    return _no_rows(
+        wrong.select("sample_id"), "every ratio is possible", "samples have impossible ratios"
     )
 
 
@@ -193,4 +225,5 @@ all_checks = [
     every_frame_is_detected_once,
     ratios_are_possible,
     every_sample_has_one_verdict,
+    dataset_ratios_are_possible,
 ]

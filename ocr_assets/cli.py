@@ -3,7 +3,9 @@
 import argparse
 import dataclasses
 import datetime as dt
+import io
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -14,10 +16,12 @@ from ocr_assets.coverage import FilterRule, Metric
 from ocr_assets.ocr.detector import DevicePolicy
 from ocr_assets.runs import DayRequest, DaySummary, RunFailedError, run_day
 from ocr_assets.settings import Layout
+from ocr_assets.tables.partitioned import addressable
 from ocr_assets.video.sampling import SamplingRule
 
 DEMO_MAX_AREA_RATIO = 0.1
 TABLE_ROWS = 50
+EARLIEST = dt.date(1970, 1, 1)  # no file was modified before
 
 SUCCEEDED, FAILED, BAD_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 
@@ -26,14 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        0 if it succeeded, whatever was dropped or quarantined; 1 if it failed; 2 for bad arguments.
+        0 if it succeeded, whatever was dropped or quarantined; 1 if it failed; 130 if it was
+        interrupted. Bad arguments exit with 2.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names the terminal has no letters for
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
         status: int = options.command(options, parser)
-    except RunFailedError as error:
-        print(f"ocr-assets: {error}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has stopped; nothing is left to flush when the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (RunFailedError, OSError) as error:
+        print(f"ocr-assets: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("ocr-assets: interrupted", file=sys.stderr)
@@ -107,6 +120,11 @@ def _parser() -> _Parser:
         default="auto",
         help="where to detect (default: auto, a GPU if there is one)",
     )
+    run.add_argument(
+        "--allow-outside-source",
+        action="store_true",
+        help="let links and a JSONL's paths lead to files outside the source",
+    )
     run.add_argument("--json", action="store_true", help="print a summary object and nothing else")
     run.set_defaults(command=_run)
     return parser
@@ -115,6 +133,8 @@ def _parser() -> _Parser:
 def _demo(options: argparse.Namespace, parser: _Parser) -> int:
     from ocr_assets.demo import make_demo_clips
 
+    if options.dir.exists() and not options.dir.is_dir():
+        parser.error(f"--dir {options.dir} is not a folder")
     date = _today() - dt.timedelta(days=1)
     source, data = options.dir / "videos", options.dir / "data"
     print(f"Making clips in {source / date.isoformat()}", file=sys.stderr)
@@ -137,11 +157,13 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
         parser.error(f"--data {options.data} is not a folder")
     if options.date is not None and options.date > _today():
         parser.error(f"--date {options.date} is in the future")
+    if options.date is not None and options.date < EARLIEST:
+        parser.error(f"--date {options.date} is before {EARLIEST}")
     dates = _dates_of(options.source)
     try:
         request = DayRequest(
             source=options.source,
-            data=options.data,
+            data=addressable(options.data),
             date=options.date or max((day for day in dates if day <= _today()), default=_today()),
             layout=options.layout or ("auto" if dates else "whole_folder"),
             sampling=SamplingRule(options.frame_sample_num, options.sample_every_seconds),
@@ -152,12 +174,13 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
                 options.any_or_all,
             ),
             device=options.device,
+            allow_outside_source=options.allow_outside_source,
         )
     except ValueError as error:
         parser.error(str(error))
     summary = run_day(request, quiet=options.json)
     if options.json:
-        print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+        print(json.dumps(dataclasses.asdict(summary)))
     else:
         _print_table(summary)
     return SUCCEEDED
@@ -196,9 +219,10 @@ def _print_table(summary: DaySummary) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE)
-    for column in ("sample", "verdict", "ratio", "union"):
+    table.add_column("sample", max_width=40, overflow="fold")
+    for column in ("verdict", "ratio", "union"):
         table.add_column(column, no_wrap=True)
-    table.add_column("reason")
+    table.add_column("reason", overflow="fold")
     for sample in summary.samples[:TABLE_ROWS]:
         table.add_row(
             Text(sample.sample_id),

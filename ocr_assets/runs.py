@@ -35,6 +35,7 @@ class DayRequest:
         sampling: Which frames to take.
         rule: Which samples to keep.
         device: Where to detect.
+        allow_outside_source: Whether links and paths may lead out of the source.
     """
 
     source: Path
@@ -44,6 +45,7 @@ class DayRequest:
     sampling: SamplingRule = field(default_factory=SamplingRule)
     rule: FilterRule = field(default_factory=FilterRule)
     device: DevicePolicy = "auto"
+    allow_outside_source: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,32 +85,41 @@ def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
         quiet: Whether to keep progress from standard error.
 
     Raises:
-        RunFailedError: A step or a blocking check failed.
+        RunFailedError: The run could not start, or a step or a blocking check failed.
+        KeyboardInterrupt: It was interrupted.
     """
-    if request.date < settings.first_date():
-        # Read when the partitions are defined, which is when the definitions are first imported.
-        os.environ[settings.FIRST_DATE_VARIABLE] = request.date.isoformat()
-    from ocr_assets.definitions import defs
-
-    with_logger = dg.Definitions.merge(
-        defs,
-        dg.Definitions(loggers={"console": dg.LoggerDefinition(_quiet if quiet else _terminal)}),
-    )
     started = time.monotonic()
-    with (
-        dg.DagsterInstance.get()
-        if "DAGSTER_HOME" in os.environ
-        else (dg.DagsterInstance.ephemeral()) as instance
-    ):
-        result = with_logger.resolve_job_def("daily_job").execute_in_process(
-            run_config=_run_config(request),
-            partition_key=request.date.isoformat(),
-            instance=instance,
-            raise_on_error=False,
-        )
+    try:
+        job = _load_job(request.date, quiet)
+        with _instance() as instance:
+            result = job.execute_in_process(
+                run_config=_run_config(request),
+                partition_key=request.date.isoformat(),
+                instance=instance,
+                raise_on_error=False,
+            )
+    except (ValueError, OSError, dg.DagsterError) as error:
+        raise RunFailedError(f"the run cannot start: {error}") from error
     if not result.success:
         raise RunFailedError(_what_failed(result))
     return _summary(request, time.monotonic() - started)
+
+
+def _load_job(date: dt.date, quiet: bool) -> dg.JobDefinition:
+    if date < settings.first_date():
+        # Read when the partitions are defined, which is when the definitions are first imported.
+        os.environ[settings.FIRST_DATE_VARIABLE] = date.isoformat()
+    from ocr_assets.definitions import defs
+
+    logger = dg.LoggerDefinition(_quiet if quiet else _terminal)
+    with_logger = dg.Definitions.merge(defs, dg.Definitions(loggers={"console": logger}))
+    return with_logger.resolve_job_def("daily_job")
+
+
+def _instance() -> dg.DagsterInstance:
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    return dg.DagsterInstance.ephemeral()
 
 
 def _run_config(request: DayRequest) -> dict[str, Any]:
@@ -116,7 +127,11 @@ def _run_config(request: DayRequest) -> dict[str, Any]:
         "loggers": {"console": {}},
         "resources": {
             "video_source": {
-                "config": {"root": str(request.source), "layout": request.layout},
+                "config": {
+                    "root": str(request.source),
+                    "layout": request.layout,
+                    "allow_outside_source": request.allow_outside_source,
+                },
             },
             "tables": {"config": {"root": str(request.data)}},
             "easyocr": {"config": {"device": request.device}},
@@ -170,11 +185,17 @@ def _summary(request: DayRequest, seconds: float) -> DaySummary:
 
 
 def _what_failed(result: dg.ExecuteInProcessResult) -> str:
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            asset = check.asset_key.to_user_string()
+            return f"the check {check.check_name} of {asset} failed: {check.description}"
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause
+            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+                raise KeyboardInterrupt
             message = error.message.strip() if error is not None else "no error was recorded"
             return f"{event.step_key} failed: {message}"
     return "the run failed outside its steps"
@@ -186,7 +207,7 @@ class _StepFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
         message = meta.get("orig_message") or record.getMessage()
-        return f"{meta.get('step_key') or '':<18}{message}"
+        return f"{meta.get('step_key') or '':<17} {message}"
 
 
 def _terminal(_: dg.InitLoggerContext) -> logging.Logger:

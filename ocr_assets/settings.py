@@ -1,4 +1,7 @@
-"""The one place for environment variables, paths and names shared across the project."""
+"""The one place for environment variables, paths and names shared across the project.
+
+A variable that is empty counts as one that is not set.
+"""
 
 import datetime as dt
 import os
@@ -18,12 +21,12 @@ OWNERS = ["team:video-data"]
 
 def data_root() -> str:
     """Where the tables are: `OCR_ASSETS_DATA`, by default `data` in the working directory."""
-    return os.environ.get(DATA_VARIABLE, "data")
+    return os.environ.get(DATA_VARIABLE) or "data"
 
 
 def source_root() -> str:
     """Where the videos are: `OCR_ASSETS_SOURCE`, by default `videos` in the working directory."""
-    return os.environ.get(SOURCE_VARIABLE, "videos")
+    return os.environ.get(SOURCE_VARIABLE) or "videos"
 
 
 def source_layout() -> Layout:
@@ -32,7 +35,7 @@ def source_layout() -> Layout:
     Raises:
         ValueError: The variable is not one of the layouts that `VideoSource` knows.
     """
-    text = os.environ.get(LAYOUT_VARIABLE, "auto")
+    text = os.environ.get(LAYOUT_VARIABLE) or "auto"
     for layout in get_args(Layout):
         if text == layout:
             return layout  # type: ignore[no-any-return] # get_args forgets the type
@@ -45,7 +48,7 @@ def first_date() -> dt.date:
     Raises:
         ValueError: The variable is not a date of the form YYYY-MM-DD.
     """
-    text = os.environ.get(FIRST_DATE_VARIABLE, "2025-01-01")
+    text = os.environ.get(FIRST_DATE_VARIABLE) or "2025-01-01"
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:

@@ -43,6 +43,7 @@ def write_video(
     ticks: Sequence[int] | None = None,
     rotation: int | None = None,
     key_frame_every: int = 6,
+    b_frames: int = 0,
 ) -> Path:
     """Encodes pictures.
 
@@ -57,6 +58,7 @@ def write_video(
         ticks: Timestamps; 0, 1, 2, ... unless given.
         rotation: Counter-clockwise rotation, in degrees, that the container asks players for.
         key_frame_every: Pictures from one key frame to the next.
+        b_frames: B-frames between others; libx264 has two in any case.
     """
     import av
 
@@ -65,6 +67,7 @@ def write_video(
         stream.pix_fmt = pix_fmt
         stream.gop_size = key_frame_every
         stream.time_base = Fraction(1, rate)
+        stream.max_b_frames = b_frames
         if codec == "libx264":
             stream.options = {"crf": "12", "bf": "2", "x264-params": "scenecut=0"}
         if rotation is not None:

@@ -124,6 +124,19 @@ def with_first(column: str, value: object) -> Change:
             with_first("sample_id", "unknown"),
             "2 samples",
         ),
+        ("every_sample_has_one_verdict", "filtered_dataset", with_first("paths", []), "1 samples"),
+        (
+            "dataset_ratios_are_possible",
+            "filtered_dataset",
+            with_first("ocr_area_ratio", [float("inf")]),
+            "1 samples",
+        ),
+        (
+            "dataset_ratios_are_possible",
+            "filtered_dataset",
+            with_first("max_union_area_ratio", [0.5, 1.5]),
+            "1 samples",
+        ),
     ],
 )
 def test_a_check_fails_on_the_fault_it_is_for(

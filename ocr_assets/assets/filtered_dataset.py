@@ -21,6 +21,7 @@ from ocr_assets.partitions import daily, partition_date
 from ocr_assets.reports.histogram import histogram_markdown
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.json_text import json_text
+from ocr_assets.tables.partitioned import addressable
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
 
@@ -77,7 +78,7 @@ def filtered_dataset(
     per_video = _coverage_per_video(tables.ocr_boxes.scan(date)).collect()
     verdicts: Counter[str] = Counter()
     ratios: list[float] = []
-    kept = settings.kept_jsonl(tables.root, date)
+    kept = settings.kept_jsonl(addressable(tables.root), date)
     with replace_file(kept) as kept_file, tables.filtered_dataset.replace(date) as writer:
         for part in tables.video_manifest.scan_parts(date):
             rows = list(_judge(part, per_video, rule))
@@ -96,7 +97,7 @@ def filtered_dataset(
             "drop_share": counts[DROP] / max(writer.row_count, 1),
             f"mean_{rule.metric}": sum(ratios) / max(len(ratios), 1),
             f"{rule.metric}_histogram": dg.MetadataValue.md(histogram_markdown(ratios)),
-            "kept_jsonl": dg.MetadataValue.path(kept.absolute()),
+            "kept_jsonl": dg.MetadataValue.path(kept),
         }
     )
 

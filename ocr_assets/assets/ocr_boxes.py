@@ -79,6 +79,7 @@ def _detect(frame: dict[str, Any], easyocr: EasyOCRResource, sheet: ContactSheet
         detector = easyocr.detector()
         started = time.perf_counter()
         boxes = detector.detect(rgb, easyocr.thresholds())
+        seconds = time.perf_counter() - started
     except (ValueError, DetectionError) as error:
         return row | {"error": str(error)}
     height, width = rgb.shape[:2]
@@ -89,7 +90,7 @@ def _detect(frame: dict[str, Any], easyocr: EasyOCRResource, sheet: ContactSheet
         "ocr_area_ratio": ratio,
         "union_area_ratio": union_area_ratio(boxes, width, height),
         "device": detector.device,
-        "milliseconds": (time.perf_counter() - started) * 1000,
+        "milliseconds": seconds * 1000,
     }
 
 

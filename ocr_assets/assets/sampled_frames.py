@@ -32,6 +32,7 @@ class SampledFramesConfig(dg.Config):
     sample_every_seconds: float | None = Field(
         default=None,
         gt=0,
+        allow_inf_nan=False,
         description="Take a frame every so many seconds instead; frame_sample_num is then unused.",
     )
     part_max_frames: int = Field(

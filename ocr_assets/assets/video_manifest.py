@@ -88,7 +88,6 @@ def _about_video(video: VideoReference) -> dict[str, object]:
         "codec": found.info.codec,
         "width": found.info.width,
         "height": found.info.height,
-        "rotation_degrees": found.info.rotation_degrees,
         "fps": found.info.fps,
         "duration_seconds": found.info.duration_seconds,
         "frame_count": found.info.frame_count,

@@ -160,6 +160,9 @@ def shared_detector(settings: ModelSettings) -> TextDetector:
 
     Every step, partition and thread of a process shares it. Raises as `TextDetector` does.
     """
+    # `auto` and the device it comes to are one model, not two.
+    device: DevicePolicy = "cpu" if choose_device(settings.device) == "cpu" else "cuda"
+    settings = dataclasses.replace(settings, device=device)
     with _loading:
         if settings not in _detectors:
             _detectors[settings] = TextDetector(settings)

@@ -12,7 +12,8 @@ from ocr_assets.ocr.boxes import TextBox
 CELL_WIDTH, CELL_HEIGHT = 256, 192
 COLUMNS = 3
 BOX_COLOUR = (255, 64, 64)
-JPEG_QUALITY = 70
+JPEG_QUALITIES = (70, 40, 20, 10)
+MAX_BYTES = 50_000  # it is kept in the event log
 
 
 class ContactSheet:
@@ -60,11 +61,15 @@ class ContactSheet:
             np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)
         ]
         bgr = np.vstack(rows)[:, :, ::-1]
-        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        return data.tobytes()
+        data = b""
+        for quality in JPEG_QUALITIES:
+            data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+            if len(data) <= MAX_BYTES:
+                break
+        return data
 
     def markdown(self) -> str:
-        """The sheet as a picture within Markdown, tens of KB."""
+        """The sheet as a picture within Markdown, some tens of KB."""
         jpeg = self.jpeg()
         if not jpeg:
             return "No frames."

@@ -1,4 +1,4 @@
-"""A histogram as a Markdown table, for the asset's page and the terminal."""
+"""A histogram as a Markdown table, for the asset's page."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field, field_validator
 
-from ocr_assets.tables.partitioned import PartitionedTable
+from ocr_assets.tables.partitioned import PartitionedTable, addressable
 from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, VideoManifest
 
 
@@ -14,9 +14,8 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @field_validator("root")
     @classmethod
-    def _has_no_percent_sign(cls, root: str) -> str:
-        if "%" in root:
-            raise ValueError(f"root {root!r} holds a %, which Delta takes for an encoded character")
+    def _is_addressable(cls, root: str) -> str:
+        addressable(root)
         return root
 
     @property

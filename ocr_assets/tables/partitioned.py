@@ -22,6 +22,18 @@ ParquetCompression = Literal["zstd", "uncompressed"]
 COMMIT_ATTEMPTS = 30
 
 
+def addressable(root: str | Path) -> Path:
+    """The absolute path of a folder for tables.
+
+    Raises:
+        ValueError: Delta cannot address it.
+    """
+    path = Path(root).expanduser().absolute()
+    if "%" in str(path):
+        raise ValueError(f"{path} holds a %, which Delta takes for an encoded character")
+    return path
+
+
 class PartitionMissingError(LookupError):
     """The partition was never written."""
 
@@ -35,9 +47,8 @@ class PartSize:
     """How large one part file may grow before the next one is begun.
 
     Attributes:
-        rows: Most rows in a part.
-        bytes: Rows are added until the part holds this many bytes in memory, so that a part is
-            larger than this by at most one append.
+        rows: A part ends with the append that brings it to this many rows,
+        bytes: or to this many bytes in memory.
     """
 
     rows: int = 50_000
@@ -67,10 +78,13 @@ class PartitionedTable:
             name: The table's name, also its folder.
             schema: Its columns.
             compression: Parquet compression of the parts.
+
+        Raises:
+            ValueError: Delta cannot address the folder.
         """
         self.name = name
         self.schema = schema
-        self.path = Path(root).absolute() / name
+        self.path = addressable(root) / name
         self._compression = compression
 
     @property
@@ -120,19 +134,24 @@ class PartitionedTable:
         """The table, created if it is not there yet."""
         if not DeltaTable.is_deltatable(self.uri):
             self.path.mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(
-                self.uri,
-                schema=self.schema.create_empty().schema,
-                partition_by=["date"],
-                mode="ignore",
-                description=(self.schema.__doc__ or "").strip().partition("\n")[0],
-            )
+            try:
+                DeltaTable.create(
+                    self.uri,
+                    schema=self.schema.create_empty().schema,
+                    partition_by=["date"],
+                    mode="ignore",
+                    description=(self.schema.__doc__ or "").strip().partition("\n")[0],
+                )
+            except CommitFailedError:
+                if not DeltaTable.is_deltatable(self.uri):
+                    raise
+                # Another process created it in the same moment.
         return DeltaTable(self.uri)
 
     def write_part(self, date: dt.date, number: int, writer_id: str, rows: pl.DataFrame) -> "Part":
         """Writes one part file that no reader sees until it is committed."""
         validated = self.schema.validate(rows, cast=True)
-        relative = f"{_folder(date)}/part-{number:05d}-{writer_id}.parquet"
+        relative = f"{_folder(date)}/part-{number:08d}-{writer_id}.parquet"
         path = self.path / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         validated.drop("date").write_parquet(

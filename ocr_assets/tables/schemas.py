@@ -15,10 +15,6 @@ DROP = "drop"
 QUARANTINE = "quarantine"
 
 
-def _one_of(*allowed: str) -> dy.String:
-    return dy.String(check=lambda column: column.is_in(allowed))
-
-
 def _nested(inner: dy.Column, description: str, *, nullable: bool = False) -> dy.List:
     return dy.List(inner, nullable=nullable, description=description)
 
@@ -50,10 +46,6 @@ class VideoManifest(dy.Schema):
     height = dy.Int32(
         nullable=True,
         description="Display height in pixels, rotation applied; null unless readable",
-    )
-    rotation_degrees = dy.Int32(
-        nullable=True,
-        description="Counter-clockwise rotation that shows it upright; null unless readable",
     )
     fps = dy.Float64(
         nullable=True, description="Average frame rate in 1/s; null where it is unknown"

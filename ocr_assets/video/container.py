@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import av.container
@@ -59,7 +59,7 @@ class OpenVideo:
 def open_video(path: str | Path) -> Iterator[OpenVideo]:
     """Opens the first video stream that is not a cover picture.
 
-    Errors of FFmpeg inside the block, too, come out as `UnreadableVideoError`.
+    What FFmpeg says of the file inside the block, too, comes out as `UnreadableVideoError`.
 
     Raises:
         UnreadableVideoError: It is no video, or not one of the formats that are let in.
@@ -70,7 +70,7 @@ def open_video(path: str | Path) -> Iterator[OpenVideo]:
 
     try:
         with av.open(
-            str(path),
+            str(Path(path).absolute()),  # "a:b.mp4" would be taken for a protocol
             options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
             metadata_errors="replace",
         ) as container:
@@ -81,16 +81,22 @@ def open_video(path: str | Path) -> Iterator[OpenVideo]:
             ]
             if not streams:
                 raise UnreadableVideoError("it has no video stream")
+            # PyAV leaves the context out, whatever its types say, where FFmpeg has no decoder.
+            if cast("object", streams[0].codec_context) is None:
+                raise UnreadableVideoError("there is no decoder for its video codec")
             yield OpenVideo(container, streams[0])
     except av.error.FFmpegError as error:
         raise UnreadableVideoError(_sentence(error)) from error
+    except IndexError as error:  # PyAV, when streams appear while the file is being read
+        raise UnreadableVideoError("its streams change while it is being read") from error
 
 
 def measure_span(video: OpenVideo) -> Span:
     """The span the container states, else the one its packets show.
 
     MPEG-TS and -PS, Matroska, WebM and fragmented MP4 do not state how many frames they hold, and
-    most of them no duration. Their packets are read, not decoded, which moves the read position.
+    most of them no duration; AVI states what its writer planned, and a fragmented MP4 may state its
+    first fragment's. Their packets are read, not decoded, which moves the read position.
 
     Raises:
         UnreadableVideoError: There are no packets.
@@ -99,9 +105,19 @@ def measure_span(video: OpenVideo) -> Span:
     time_base = stream.time_base
     if time_base is None:
         raise UnreadableVideoError("its video stream has no time base")
-    if stream.frames > 0 and stream.duration is not None and stream.duration > 0:
+    if stream.duration is not None and stream.duration > 0 and _states_frames(video, time_base):
         return Span(stream.start_time or 0, stream.duration, stream.frames, time_base, 0)
     return _span_of_packets(video, time_base)
+
+
+def _states_frames(video: OpenVideo, time_base: Fraction) -> bool:
+    stream = video.stream
+    if stream.frames <= 0 or video.container.format.name == "avi":
+        return False
+    if stream.average_rate is None or stream.duration is None:
+        return True
+    expected = float(stream.duration * time_base * stream.average_rate)
+    return abs(stream.frames - expected) <= max(2.0, expected / 10)
 
 
 def _span_of_packets(video: OpenVideo, time_base: Fraction) -> Span:
@@ -119,7 +135,9 @@ def _span_of_packets(video: OpenVideo, time_base: Fraction) -> Span:
         end = max(end, pts + (packet.duration or frame_duration))
     if start is None:
         raise UnreadableVideoError("its video stream is empty")
-    return Span(start, end - start, count, time_base, rounding_pts=1)
+    # Where ticks are as long as frames, timestamps are counts and nothing is rounded.
+    rounding_pts = 1 if (end - start) / count > 2 else 0
+    return Span(start, end - start, count, time_base, rounding_pts)
 
 
 def _sentence(error: Exception) -> str:

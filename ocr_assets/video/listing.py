@@ -2,16 +2,21 @@
 
 import datetime as dt
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"})
 # ISO base media files that are pictures or sound: the same container as MP4, but not video.
 STILL_OR_AUDIO_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"M4A ", b"M4B ", b"crx "}
 )
+
+
+MAX_JSON_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,22 @@ def list_folder(
     Raises:
         OSError: The folder cannot be listed.
     """
-    for path, wrong in _walk(_entries(folder), recursive):
-        error = (
-            wrong
-            or _name_error(path)
-            or _kind_error(path)
-            or _place_error(path, root, allow_outside_root)
-        )
-        if error is None and not _is_video_name(path) and not has_video_signature(path):
+    for path, wrong in _walk(folder, recursive):
+        error = wrong or _kind_error(path) or _place_error(path, root, allow_outside_root)
+        # Only what may be opened is looked into: not a pipe, and not what lies outside the source.
+        if (
+            wrong is None
+            and not _is_video_name(path)
+            and (error is not None or not has_video_signature(path))
+        ):
             continue
-        if modified_on is not None and _modified(path) != modified_on:
+        if modified_on is not None and wrong is None and _modified(path) != modified_on:
             continue
+        name_error = _name_error(path)
         sample_id = _text(path.relative_to(root).as_posix())
-        yield Sample(sample_id, (VideoReference(_text(path), error),))
+        # No file's path ends so, and what stands for its bytes might be the name of another file.
+        sample_id += "//not UTF-8" if name_error else ""
+        yield Sample(sample_id, (VideoReference(_text(path), name_error or error),))
 
 
 def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> Iterator[Sample]:
@@ -102,14 +110,16 @@ def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> I
                 continue
             sample_id = f"{file.name}:{number}"
             try:
-                sample = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                sample = _parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except (ValueError, RecursionError) as error:
                 yield Sample(sample_id, error=f"line {number} is not JSON: {error}")
                 continue
             if not isinstance(sample, dict):
                 yield Sample(sample_id, error=f"line {number} is not a JSON object")
                 continue
-            videos = sample.pop("videos", None) or []
+            videos = sample.pop("videos", None)
+            if videos is None:
+                videos = []
             if not isinstance(videos, list) or not all(isinstance(path, str) for path in videos):
                 yield Sample(
                     sample_id,
@@ -121,6 +131,30 @@ def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> I
                 _reference(file.parent, path, root, allow_outside_root) for path in videos
             )
             yield Sample(sample_id, tuple(references), sample)
+
+
+def _parse(text: str) -> object:
+    """Strict JSON, of a depth that every reader can take."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    def parse_float(digits: str) -> float:
+        value = float(digits)
+        return value if math.isfinite(value) else refuse(digits)
+
+    parsed: object = json.loads(text, parse_constant=refuse, parse_float=parse_float)
+    level = [parsed]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
+    return parsed
 
 
 def has_video_signature(path: Path) -> bool:
@@ -143,45 +177,48 @@ def has_video_signature(path: Path) -> bool:
     )
 
 
-def _walk(entries: list[os.DirEntry[str]], recursive: bool) -> Iterator[tuple[Path, str | None]]:
+def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, str | None]]:
     """Files in order of their names, and folders where something is wrong with them, and what."""
-    for entry in entries:
-        path = Path(entry.path)
-        if not path.is_dir():
-            yield path, None
-        elif path.is_symlink():
-            yield path, "it is a link to a folder, and those are not followed"
-        else:
+    pending = list(reversed(_entries(folder)))
+    while pending:
+        path = pending.pop()
+        try:
+            if not path.is_dir():
+                yield path, None
+                continue
+            if path.is_symlink():
+                yield path, "it is a link to a folder, and those are not followed"
+                continue
             if _is_video_name(path):
                 yield path, "it is a folder"
             if recursive:
-                try:
-                    inner = _entries(path)
-                except OSError as error:
-                    yield path, f"the folder cannot be listed: {error.strerror}"
-                else:
-                    yield from _walk(inner, recursive)
+                pending += reversed(_entries(path))
+        except OSError as error:
+            yield path, f"it cannot be listed: {error.strerror}"
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-    return sorted(visible, key=lambda entry: entry.name)
+        visible = [entry.name for entry in entries if not entry.name.startswith(".")]
+    return [folder / name for name in sorted(visible)]
 
 
 def _is_video_name(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _modified(path: Path) -> dt.date:
-    return dt.datetime.fromtimestamp(path.lstat().st_mtime, tz=dt.UTC).date()
+def _modified(path: Path) -> dt.date | None:
+    try:
+        return dt.datetime.fromtimestamp(path.lstat().st_mtime, tz=dt.UTC).date()
+    except (OSError, ValueError, OverflowError):
+        return None  # gone meanwhile, or in a year that is no year
 
 
 def _reference(base: Path, text: str, root: Path, allow_outside_root: bool) -> VideoReference:
     if "\0" in text:
-        return VideoReference(text, "its path holds a NUL character")
+        return VideoReference(_text(text), "its path holds a NUL character")
     if "://" in text:
-        return VideoReference(text, "it is not a path in a file system")
+        return VideoReference(_text(text), "it is not a path in a file system")
     path = Path(os.path.normpath(base / text))
     error = _name_error(path) or _place_error(path, root, allow_outside_root) or _kind_error(path)
     return VideoReference(_text(path), error)
@@ -217,7 +254,13 @@ def _place_error(path: Path, root: Path, allow_outside_root: bool) -> str | None
 
 
 def _text(path: Path | str) -> str:
+    r"""A path as text: itself, or its bytes with `\xNN` for what is not UTF-8 and `\\` for `\`."""
     try:
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a lone surrogate, as JSON may hold, is not even a file name
-        return str(path).encode("utf-8", "backslashreplace").decode()
+        str(path).encode()
+    except UnicodeEncodeError:
+        try:
+            data = os.fsencode(path)
+        except UnicodeEncodeError:  # a lone surrogate, as JSON may hold, is not even a file name
+            data = str(path).encode("utf-8", "surrogatepass")
+        return data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return str(path)

@@ -17,7 +17,6 @@ class VideoInfo:
         codec: FFmpeg's name of the video codec, e.g. `h264`.
         width: Display width in pixels, rotation applied.
         height: Display height in pixels, rotation applied.
-        rotation_degrees: Counter-clockwise rotation that shows it upright: 0, 90, 180 or 270.
         fps: Average frame rate in 1/s, None where it is unknown.
         duration_seconds: Length of the video stream in seconds.
         frame_count: Frames in the video stream.
@@ -27,7 +26,6 @@ class VideoInfo:
     codec: str
     width: int
     height: int
-    rotation_degrees: int
     fps: float | None
     duration_seconds: float
     frame_count: int
@@ -49,14 +47,12 @@ def probe(path: str | Path) -> VideoInfo:
         span = measure_span(video)
     with FrameReader(path, span) as reader:
         first = reader.first_at_or_after(Fraction(span.start_pts))
-    turned = first.rotation_degrees % 180 == 90
-    width, height = first.frame.width, first.frame.height
+        width, height = first.size
     return VideoInfo(
         container=container,
         codec=codec,
-        width=height if turned else width,
-        height=width if turned else height,
-        rotation_degrees=first.rotation_degrees,
+        width=width,
+        height=height,
         fps=float(rate) if rate else None,
         duration_seconds=span.duration_seconds,
         frame_count=span.frame_count,

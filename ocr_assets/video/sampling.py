@@ -6,17 +6,17 @@ for frame in sample_frames("clip.mp4", SamplingRule(frame_sample_num=3)):
 ```
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ocr_assets.video.container import Span, measure_span, open_video
-from ocr_assets.video.frames import FrameReader
+from ocr_assets.video.frames import DecodedFrame, FrameReader
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,9 @@ class SamplingRule:
         """Refuses a rule that samples nothing."""
         if self.frame_sample_num < 1:
             raise ValueError(f"frame_sample_num {self.frame_sample_num} is below 1")
-        if self.sample_every_seconds is not None and not self.sample_every_seconds > 0:
-            raise ValueError(f"sample_every_seconds {self.sample_every_seconds} is not above 0")
-
-    def wanted_pts(self, span: Span) -> Iterator[Fraction]:
-        """The timestamps to look for, ascending, in ticks of the span's time base."""
-        if self.sample_every_seconds is not None:
-            step = Fraction(self.sample_every_seconds) / span.time_base
-            for index in count():
-                offset = index * step
-                if offset >= span.duration_pts:
-                    return
-                yield span.start_pts + offset
-        else:
-            number = min(self.frame_sample_num, span.frame_count)
-            for index in range(number):
-                share = Fraction(1, 2) if number == 1 else Fraction(index, number - 1)
-                yield span.start_pts + share * span.duration_pts
+        every = self.sample_every_seconds
+        if every is not None and not (every > 0 and math.isfinite(every)):
+            raise ValueError(f"sample_every_seconds {every} is not a number above 0")
 
 
 @dataclass(frozen=True)
@@ -86,14 +72,40 @@ def sample_frames(path: str | Path, rule: SamplingRule) -> Iterator[SampledFrame
     with open_video(path) as video:
         span = measure_span(video)
     with FrameReader(path, span) as reader:
-        last_pts: int | None = None
-        index = 0
-        for wanted in rule.wanted_pts(span):
-            decoded = reader.first_at_or_after(wanted - span.rounding_pts)
-            if rule.sample_every_seconds is not None and decoded.pts == last_pts:
-                continue
-            last_pts = decoded.pts
-            yield SampledFrame(
-                index, decoded.pts, float(decoded.pts * span.time_base), decoded.rgb()
-            )
-            index += 1
+        frames = (
+            _evenly_spread(reader, span, rule.frame_sample_num)
+            if rule.sample_every_seconds is None
+            # By way of its text, since 0.1 is meant to be a tenth.
+            else _one_every(reader, span, Fraction(str(rule.sample_every_seconds)) / span.time_base)
+        )
+        for index, frame in enumerate(frames):
+            yield SampledFrame(index, frame.pts, float(frame.pts * span.time_base), frame.rgb())
+
+
+def evenly_spread_pts(span: Span, number: int) -> list[Fraction]:
+    """The timestamps to look for, ascending, in ticks: at most as many as there are frames."""
+    number = min(number, span.frame_count)
+    if number == 1:
+        return [span.start_pts + Fraction(span.duration_pts, 2)]
+    return [
+        span.start_pts + Fraction(index * span.duration_pts, number - 1) for index in range(number)
+    ]
+
+
+def _evenly_spread(reader: FrameReader, span: Span, number: int) -> Iterator[DecodedFrame]:
+    for wanted in evenly_spread_pts(span, number):
+        yield reader.first_at_or_after(wanted - span.rounding_pts)
+
+
+def _one_every(reader: FrameReader, span: Span, step_pts: Fraction) -> Iterator[DecodedFrame]:
+    """Goes from frame to frame, so that it ends however fine the step and long the stated span."""
+    wanted = Fraction(span.start_pts)
+    last: DecodedFrame | None = None
+    while wanted < span.start_pts + span.duration_pts:
+        frame = reader.first_at_or_after(wanted - span.rounding_pts)
+        if last is not None and frame.pts <= last.pts:
+            return  # no frame follows
+        yield frame
+        last = frame
+        steps = (frame.pts + span.rounding_pts - span.start_pts) // step_pts + 1
+        wanted = span.start_pts + steps * step_pts

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ocr_assets.video.fingerprint import WHOLE_FILE_BYTES, fingerprint
+from ocr_assets.video.fingerprint import fingerprint
 from ocr_assets.video.images import decode_image, encode_image
 
 
@@ -40,16 +40,14 @@ def test_equal_content_has_equal_fingerprints_wherever_it_lies(tmp_path: Path) -
     assert len(first) == 32
 
 
-@pytest.mark.parametrize("changed", [0, WHOLE_FILE_BYTES + 4999])
-def test_a_change_at_either_end_of_a_large_file_changes_its_fingerprint(
+@pytest.mark.parametrize("changed", [0, 12_345_678, 19_999_999])
+def test_one_byte_anywhere_in_a_large_file_changes_its_fingerprint(
     tmp_path: Path, changed: int
 ) -> None:
-    content = bytearray(WHOLE_FILE_BYTES + 5000)
+    content = bytearray(20_000_000)
     path = tmp_path / "large.mp4"
     path.write_bytes(content)
     before = fingerprint(path)
     content[changed] = 1
     path.write_bytes(content)
-    assert fingerprint(path) != before
-    path.write_bytes(content + b"\0")
     assert fingerprint(path) != before

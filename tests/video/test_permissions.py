@@ -46,7 +46,7 @@ def test_unreadable_files_and_folders_are_reported_and_the_rest_goes_on(open_fol
     process.join()
     (open_folder / "locked").chmod(0o755)
     assert found == {
-        "locked": "the folder cannot be listed: Permission denied",
+        "locked": "it cannot be listed: Permission denied",
         "secret.mp4": "Permission denied",
         "text.mp4": "it is not a video in a supported format, or it is damaged",
     }

@@ -1,4 +1,5 @@
 import hashlib
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocr_assets.video.container import Span, UnreadableVideoError
-from ocr_assets.video.sampling import SamplingRule, sample_frames
+from ocr_assets.video.sampling import SamplingRule, evenly_spread_pts, sample_frames
 from tests.clips import number_of, numbered, write_video
 
 # How each container is written: file name, and what `write_video` needs for it.
@@ -73,6 +74,50 @@ def test_a_video_with_fewer_frames_gives_those_it_has(tmp_path: Path) -> None:
     assert numbers(two, SamplingRule(5)) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip.mp4", {"movflags": "frag_keyframe+empty_moov", "video_track_timescale": "12"}),
+        ("clip.avi", {}),
+    ],
+)
+def test_ticks_as_long_as_frames_are_not_rounded_away(
+    tmp_path: Path, name: str, options: dict[str, str]
+) -> None:
+    path = write_video(tmp_path / name, numbered(48), codec="mpeg4", options=options)
+    assert numbers(path, SamplingRule(3)) == [0, 24, 47]
+    assert numbers(path, SamplingRule(sample_every_seconds=1)) == [0, 12, 24, 36]
+
+
+def test_a_wild_timestamp_does_not_make_sampling_endless(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mkv", numbered(5), rate=10, ticks=[0, 1, 2, 3, 2**50])
+    assert numbers(path, SamplingRule(sample_every_seconds=0.3)) == [0, 3, 4]
+
+
+def test_a_step_in_decimals_is_taken_as_written(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", numbered(40), rate=10)
+    assert numbers(path, SamplingRule(sample_every_seconds=0.1)) == list(range(40))
+    assert numbers(path, SamplingRule(sample_every_seconds=0.7)) == list(range(0, 40, 7))
+
+
+def test_mpeg_ps_is_never_sought_where_timestamps_are_guessed(tmp_path: Path) -> None:
+    options = {"codec": "mpeg2video", "container": "mpeg", "rate": 24, "b_frames": 2}
+    path = write_video(tmp_path / "clip.mpg", numbered(300), **options)
+    everything = list(sample_frames(path, SamplingRule(300)))
+    sampled = list(sample_frames(path, SamplingRule(3)))
+    by_pts = {frame.pts: number_of(frame.rgb) for frame in everything}
+    assert [number_of(frame.rgb) for frame in sampled] == [by_pts[frame.pts] for frame in sampled]
+    assert abs(number_of(sampled[1].rgb) - 150 % 64) <= 2
+
+
+def test_a_container_that_breaks_off_is_refused_not_judged_by_its_start(tmp_path: Path) -> None:
+    # A file that FFmpeg itself refuses after the first fragment.
+    options = {"movflags": "frag_keyframe+global_sidx"}
+    path = write_video(tmp_path / "clip.mp4", numbered(48), options=options)
+    with pytest.raises(UnreadableVideoError, match=r"it cannot be decoded after 0\.6 s"):
+        list(sample_frames(path, SamplingRule(3)))
+
+
 def test_a_frame_every_so_many_seconds(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", numbered(48), rate=12)
     assert numbers(path, SamplingRule(sample_every_seconds=1)) == [0, 12, 24, 36]
@@ -107,6 +152,28 @@ def test_a_rotated_clip_comes_out_upright(tmp_path: Path) -> None:
         assert np.abs(shown.astype(int) - upright).mean() < 8, rotation
 
 
+def test_display_matrices_of_every_kind_are_applied(tmp_path: Path) -> None:
+    corner = np.zeros((64, 96, 3), np.uint8)
+    corner[:16, :24] = 255
+    plain = write_video(tmp_path / "plain.mp4", [corner] * 2, rotation=180).read_bytes()
+    half_turn = struct.pack(">5i", -65536, 0, 0, 0, -65536)
+    assert plain.count(half_turn) == 1
+    for a, b, c, d, expected in (
+        (1, 0, 0, 1, corner),
+        (-1, 0, 0, 1, corner[:, ::-1]),
+        (1, 0, 0, -1, corner[::-1]),
+        (0, 1, 1, 0, corner.transpose(1, 0, 2)),
+        (0, 1, -1, 0, np.rot90(corner, -1)),  # x goes down and y to the left: clockwise
+        (0, 0, 0, 0, corner),
+    ):
+        matrix = struct.pack(">5i", a << 16, b << 16, 0, c << 16, d << 16)
+        path = tmp_path / "matrix.mp4"
+        path.write_bytes(plain.replace(half_turn, matrix))
+        shown = next(sample_frames(path, SamplingRule(1))).rgb
+        assert shown.shape == expected.shape
+        assert np.abs(shown.astype(int) - expected).mean() < 8, (a, b, c, d)
+
+
 @pytest.mark.parametrize("pix_fmt", ["gray", "yuv420p10le", "yuv444p"])
 def test_grey_and_deep_pictures_become_8_bit_rgb(tmp_path: Path, pix_fmt: str) -> None:
     path = write_video(tmp_path / "clip.mkv", numbered(12), pix_fmt=pix_fmt, codec="ffv1")
@@ -133,7 +200,15 @@ def test_a_file_that_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> N
         list(sample_frames(path, SamplingRule(1)))
 
 
-@pytest.mark.parametrize("rule", [{"frame_sample_num": 0}, {"sample_every_seconds": 0.0}])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"frame_sample_num": 0},
+        {"sample_every_seconds": 0.0},
+        {"sample_every_seconds": float("inf")},
+        {"sample_every_seconds": float("nan")},
+    ],
+)
 def test_a_rule_that_samples_nothing_is_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(rule))):
         SamplingRule(**rule)
@@ -149,7 +224,7 @@ def test_wanted_times_ascend_from_the_start_to_the_end(
     number: int, frames: int, start: int, duration: int
 ) -> None:
     span = Span(start, duration, frames, Fraction(1, 12288), 0)
-    wanted = list(SamplingRule(number).wanted_pts(span))
+    wanted = evenly_spread_pts(span, number)
     assert len(wanted) == min(number, frames)
     assert wanted == sorted(wanted)
     if len(wanted) == 1:
