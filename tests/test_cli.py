@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,12 @@ def test_a_run_is_recorded_in_the_users_dagster_instance(clips: Path, tmp_path: 
         (["--source", ".", "--data", "out", "--frame-sample-num", "0"], "frame_sample_num 0"),
         (["--source", ".", "--data", "out", "--max-area-ratio", "-1"], "are not an interval"),
         (["--source", ".", "--data", "out", "--max-area-ratio", "x"], "invalid float value: 'x'"),
+        (["--source", ".", "--data", "out", "--date", "0001-01-01"], "is before 1970-01-01"),
+        (["--source", ".", "--data", "50%20"], "holds a %"),
+        (
+            ["--source", ".", "--data", "out", "--sample-every-seconds", "inf"],
+            "inf is not a number",
+        ),
         (["--source", "."], "the following arguments are required: --data"),
         (["--sauce", "."], "the following arguments are required"),
     ],
@@ -147,6 +154,80 @@ def test_bad_arguments_are_refused_in_one_line(
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert complaint in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("OCR_ASSETS_LAYOUT", "spiral", "OCR_ASSETS_LAYOUT='spiral' is not one of"),
+        ("OCR_ASSETS_FIRST_DATE", "soon", "OCR_ASSETS_FIRST_DATE='soon' is not a date"),
+        ("DAGSTER_HOME", "relative", "must be an absolute path"),
+        ("DAGSTER_HOME", "/nonexistent", "/nonexistent"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_refused_in_one_line(
+    clips: Path, tmp_path: Path, variable: str, value: str, complaint: str
+) -> None:
+    arguments = ("run", "--source", clips, "--data", tmp_path / "out")
+    done = ocr_assets(*arguments, cwd=tmp_path, **{variable: value})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ocr-assets: the run cannot start: ")
+    assert complaint in line
+
+
+def test_names_that_the_terminal_has_no_letters_for_are_printed_escaped(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "\N{GRINNING FACE}.mp4").touch()
+    arguments = ("run", "--source", folder, "--data", tmp_path / "out")
+    done = ocr_assets(*arguments, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "\\U0001f600.mp4" in done.stdout
+    assert "1 quarantined" in done.stdout
+
+
+def test_a_long_name_leaves_room_for_the_rest_of_its_row(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / f"{'long_' * 40}.mp4").touch()
+    done = ocr_assets("run", "--source", folder, "--data", tmp_path / "out", cwd=tmp_path)
+    assert "quarantine" in done.stdout
+    assert "the file is empty" in " ".join(done.stdout.split())
+
+
+def test_links_out_of_the_source_are_let_in_on_request(clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "a.mp4").symlink_to(clips / "bad.mp4")
+    arguments = ("run", "--source", folder, "--data", tmp_path / "out", "--json")
+    reasons = []
+    for option in ((), ("--allow-outside-source",)):
+        (sample,) = json.loads(ocr_assets(*arguments, *option, cwd=tmp_path).stdout)["samples"]
+        reasons.append(sample["reason"])
+    assert reasons == [
+        "it lies outside the source; allow_outside_source lets it in",
+        "it is not a video in a supported format, or it is damaged",
+    ]
+
+
+def test_an_interrupted_run_says_so(clips: Path, tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    command = [sys.executable, "-m", "ocr_assets.cli", "run", "--source", str(clips)]
+    with subprocess.Popen(
+        [*command, "--data", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=inherited,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("sampled_frames"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "ocr-assets: interrupted"
 
 
 def test_a_failed_run_says_which_step_and_why_in_one_line(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ocr_assets.tables.partitioned import (
 )
 from ocr_assets.tables.replace_file import replace_file
 
+TABLES = 15
 MONDAY, TUESDAY = dt.date(2026, 1, 5), dt.date(2026, 1, 6)
 
 
@@ -135,12 +136,12 @@ def test_writers_of_different_days_do_not_disturb_each_other(table: PartitionedT
 
 
 def _write_in_process(root: Path, day: int, start: "multiprocessing.synchronize.Barrier") -> None:
-    table = PartitionedTable(root, "numbers", Numbers)
-    start.wait(timeout=60)
-    write(table, MONDAY + dt.timedelta(days=day), day)
+    for name in map(str, range(TABLES)):
+        start.wait(timeout=60)
+        write(PartitionedTable(root, name, Numbers), MONDAY + dt.timedelta(days=day), day)
 
 
-def test_processes_that_commit_at_the_same_time_all_succeed(tmp_path: Path) -> None:
+def test_processes_that_create_and_commit_at_the_same_time_all_succeed(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     count = 6
     start = context.Barrier(count)
@@ -153,9 +154,10 @@ def test_processes_that_commit_at_the_same_time_all_succeed(tmp_path: Path) -> N
     for process in processes:
         process.join(timeout=120)
     assert [process.exitcode for process in processes] == [0] * count
-    table = PartitionedTable(tmp_path, "numbers", Numbers)
-    for day in range(count):
-        assert numbers(table, MONDAY + dt.timedelta(days=day)) == [day]
+    for name in map(str, range(TABLES)):
+        table = PartitionedTable(tmp_path, name, Numbers)
+        for day in range(count):
+            assert numbers(table, MONDAY + dt.timedelta(days=day)) == [day]
 
 
 def test_history_stays_readable(table: PartitionedTable) -> None:

@@ -79,6 +79,22 @@ def test_names_that_cannot_be_stored_and_files_that_are_none_are_reported(root: 
     assert "circle.mp4" in found
 
 
+def test_names_that_cannot_be_stored_are_told_from_those_that_look_alike(root: Path) -> None:
+    names = [b"\xff.mp4", b"\\xff.mp4", b"\\xff\xfe.mp4", b"\xff\xfe.mp4"]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).touch()
+    assert len({sample.sample_id for sample in list_folder(root, root)}) == len(names)
+
+
+def test_what_is_neither_named_like_a_video_nor_may_be_opened_is_passed_over(
+    root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere.txt").touch()
+    (root / "readme.txt").symlink_to(tmp_path / "elsewhere.txt")
+    os.mkfifo(root / "socket")
+    assert list(list_folder(root, root)) == []
+
+
 def test_quotes_newlines_and_emoji_in_names_are_kept(root: Path) -> None:
     name = 'a "b"\n\N{GRINNING FACE} <img>.mp4'
     (root / name).touch()
@@ -125,6 +141,12 @@ def test_a_jsonl_gives_a_sample_a_line_with_its_other_keys_untouched(root: Path)
         (b'{"videos": [1]}', "line 2: `videos` is not a list of paths"),
         (b'{"videos": ["\xff.mp4"]}', "line 2 is not JSON: "),
         (b"[" * 100_000, "line 2 is not JSON: "),
+        (b"[" * 500 + b"]" * 500, "line 2 is not JSON: it is nested deeper than 100 levels"),
+        (b'{"videos": {}}', "line 2: `videos` is not a list of paths"),
+        (b'{"videos": ""}', "line 2: `videos` is not a list of paths"),
+        (b'{"videos": false}', "line 2: `videos` is not a list of paths"),
+        (b'{"score": NaN}', "line 2 is not JSON: NaN is not a JSON number"),
+        (b'{"score": 1e400}', "line 2 is not JSON: 1e400 is not a JSON number"),
     ],
 )
 def test_a_broken_line_costs_only_its_own_sample(root: Path, line: bytes, error: str) -> None:
@@ -147,6 +169,9 @@ def test_a_broken_line_costs_only_its_own_sample(root: Path, line: bytes, error:
         ("https://example.com/a.mp4", "it is not a path in a file system"),
         ("", "it is a folder"),
         ("a\0b.mp4", "its path holds a NUL character"),
+        ("a\ud800\0b.mp4", "its path holds a NUL character"),
+        ("s3://bucket/\ud800.mp4", "it is not a path in a file system"),
+        ("\ud800.mp4", "its name is not UTF-8; rename it"),
         ("ok.mp4", None),
         ("missing.mp4", None),
     ],
@@ -157,6 +182,7 @@ def test_a_jsonls_paths_must_lie_in_the_source(root: Path, path: str, error: str
     file.write_text(json.dumps({"videos": [path]}))
     (sample,) = read_jsonl(file, root)
     assert sample.videos[0].error == error
+    assert sample.videos[0].path.encode()
 
 
 def test_paths_outside_the_source_are_let_in_on_request(root: Path, tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ def test_unreadable_files_and_folders_are_reported_and_the_rest_goes_on(open_fol
     (open_folder / "secret.mp4").write_text("not for you")
     (open_folder / "secret.mp4").chmod(0)
     (open_folder / "locked").mkdir(mode=0)
+    (open_folder / "listed").mkdir()
+    (open_folder / "listed" / "inner.mp4").touch()
+    (open_folder / "listed").chmod(0o444)  # its names can be read, but not what they stand for
     (open_folder / "text.mp4").write_text("not a video")
     context = multiprocessing.get_context("spawn")
     results: Queue[dict[str, str | None]] = context.Queue()
@@ -44,8 +47,10 @@ def test_unreadable_files_and_folders_are_reported_and_the_rest_goes_on(open_fol
     process.start()
     found = results.get(timeout=60)
     process.join()
-    (open_folder / "locked").chmod(0o755)
+    for name in ("locked", "listed"):
+        (open_folder / name).chmod(0o755)
     assert found == {
+        "listed/inner.mp4": "it cannot be listed: Permission denied",
         "locked": "it cannot be listed: Permission denied",
         "secret.mp4": "Permission denied",
         "text.mp4": "it is not a video in a supported format, or it is damaged",
