@@ -290,6 +290,8 @@ class PartitionWriter:
             table = DeltaTable(self._table.uri)
             version = table.transaction_version(self._fence)
             if version != self._seen_version:
+                if self._is_committed(table):
+                    return  # the attempt before failed only after it had taken effect
                 raise PartitionConflictError(
                     f"{self._table.name} {self._date} was replaced by another run while this one "
                     "was writing it; what the other run wrote stands, run this one again"
@@ -311,6 +313,10 @@ class PartitionWriter:
                 time.sleep(random.uniform(0.01, 0.05 * (attempt + 1)))
             else:
                 return
+
+    def _is_committed(self, table: DeltaTable) -> bool:
+        names = {part.path.name for part in self._parts}
+        return names <= _committed_names(table, self._date)
 
     def _discard(self) -> None:
         # A commit can fail after it has taken effect (in the checkpoint that follows it, say).
