@@ -21,6 +21,7 @@ from ocr_assets.video.sampling import SamplingRule
 
 DEMO_MAX_AREA_RATIO = 0.1
 TABLE_ROWS = 50
+SAMPLE_WIDTH = 36
 EARLIEST = dt.date(1970, 1, 1)  # no file was modified before
 
 SUCCEEDED, FAILED, BAD_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
@@ -214,16 +215,19 @@ def _dates_of(source: Path) -> set[dt.date]:
 
 def _print_table(summary: DaySummary) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE)
-    table.add_column("sample", max_width=40, overflow="fold")
+    shown = summary.samples[:TABLE_ROWS]
+    longest = max((cell_len(sample.sample_id) for sample in shown), default=len("sample"))
+    table.add_column("sample", width=min(longest, SAMPLE_WIDTH), overflow="fold")
     for column in ("verdict", "ratio", "union"):
         table.add_column(column, no_wrap=True)
     table.add_column("reason", overflow="fold")
-    for sample in summary.samples[:TABLE_ROWS]:
+    for sample in shown:
         table.add_row(
             Text(sample.sample_id),
             Text(sample.verdict),

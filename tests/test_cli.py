@@ -192,8 +192,7 @@ def test_a_long_name_leaves_room_for_the_rest_of_its_row(tmp_path: Path) -> None
     folder.mkdir()
     (folder / f"{'long_' * 40}.mp4").touch()
     done = ocr_assets("run", "--source", folder, "--data", tmp_path / "out", cwd=tmp_path)
-    assert "quarantine" in done.stdout
-    assert "the file is empty" in " ".join(done.stdout.split())
+    assert {"quarantine", "file", "empty"} <= set(done.stdout.split())
 
 
 def test_links_out_of_the_source_are_let_in_on_request(clips: Path, tmp_path: Path) -> None:

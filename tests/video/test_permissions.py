@@ -25,6 +25,8 @@ def open_folder() -> Iterator[Path]:
 
 def _look(folder: Path, results: "Queue[dict[str, str | None]]") -> None:
     if os.geteuid() == 0:
+        # Once before, for what is imported late: nobody may not be let into the environment.
+        inspect_video(folder / "text.mp4")
         os.seteuid(NOBODY)
     found = {}
     for sample in list_folder(folder, folder):
