@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from ocr_assets.coverage import FilterRule, Metric
+from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
 from ocr_assets.ocr.detector import DevicePolicy
 from ocr_assets.runs import DayRequest, DaySummary, RunFailedError, run_day
 from ocr_assets.settings import Layout
@@ -105,7 +105,7 @@ def _parser() -> _Parser:
     )
     run.add_argument(
         "--any-or-all",
-        choices=("any", "all"),
+        choices=get_args(AnyOrAll),
         default="any",
         help="how a sample with several videos is judged (default: %(default)s)",
     )
@@ -188,12 +188,19 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
 
 
 def _date(text: str) -> dt.date:
+    date = _parsed_date(text)
+    if date is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31")
+    return date
+
+
+def _parsed_date(text: str) -> dt.date | None:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        return None
     try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            return dt.date.fromisoformat(text)
+        return dt.date.fromisoformat(text)
     except ValueError:
-        pass  # the right form, but no such day
-    raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31")
+        return None  # the right form, but no such day
 
 
 def _today() -> dt.date:
@@ -202,15 +209,12 @@ def _today() -> dt.date:
 
 def _dates_of(source: Path) -> set[dt.date]:
     """The days that a source has a folder or a JSONL for."""
-    dates = set()
-    for entry in source.iterdir():
-        name = entry.name.removesuffix(".jsonl") if entry.is_file() else entry.name
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", name) and (entry.is_dir() or name != entry.name):
-            try:
-                dates.add(dt.date.fromisoformat(name))
-            except ValueError:
-                continue  # no such day
-    return dates
+    names = (
+        entry.name if entry.is_dir() else entry.stem
+        for entry in source.iterdir()
+        if entry.is_dir() or entry.suffix == ".jsonl"
+    )
+    return {date for name in names if (date := _parsed_date(name)) is not None}
 
 
 def _print_table(summary: DaySummary) -> None:

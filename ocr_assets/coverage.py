@@ -15,6 +15,7 @@ import shapely
 from ocr_assets.ocr.boxes import TextBox
 
 Metric = Literal["ocr_area_ratio", "union_area_ratio", "max_union_area_ratio"]
+AnyOrAll = Literal["any", "all"]
 Verdict = Literal["keep", "drop", "quarantine"]
 
 
@@ -66,7 +67,7 @@ class FilterRule:
     min_area_ratio: float = 0.0
     max_area_ratio: float = 1.0
     metric: Metric = "ocr_area_ratio"
-    any_or_all: Literal["any", "all"] = "any"
+    any_or_all: AnyOrAll = "any"
 
     def __post_init__(self) -> None:
         """Refuses an interval that keeps nothing."""

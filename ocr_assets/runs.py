@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 
 from ocr_assets import settings
-from ocr_assets.coverage import FilterRule
+from ocr_assets.coverage import FilterRule, Verdict
 from ocr_assets.ocr.detector import DevicePolicy
 from ocr_assets.settings import Layout
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
@@ -54,7 +54,7 @@ class SampleResult:
 
     sample_id: str
     videos: list[str]
-    verdict: Literal["keep", "drop", "quarantine"]
+    verdict: Verdict
     reason: str
     ocr_area_ratio: list[float | None]
     union_area_ratio: list[float | None]

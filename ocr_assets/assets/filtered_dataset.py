@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from ocr_assets import settings
 from ocr_assets.assets.metadata import column_schema, written
 from ocr_assets.coverage import (
+    AnyOrAll,
     FilterRule,
     Metric,
     VideoCoverage,
@@ -45,7 +46,7 @@ class FilteredDatasetConfig(dg.Config):
             "of the most covered frame."
         ),
     )
-    any_or_all: Literal["any", "all"] = Field(
+    any_or_all: AnyOrAll = Field(
         default="any",
         description="Keep a sample if any or if all of its videos lie within the bounds.",
     )

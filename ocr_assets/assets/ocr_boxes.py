@@ -12,7 +12,7 @@ from ocr_assets import settings
 from ocr_assets.assets.metadata import column_schema, written
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import DetectionError
+from ocr_assets.ocr.detector import DetectionError, DetectionThresholds, TextDetector
 from ocr_assets.partitions import daily, partition_date
 from ocr_assets.progress import Progress
 from ocr_assets.reports.contact_sheet import ContactSheet
@@ -38,8 +38,11 @@ def ocr_boxes(
     date = partition_date(context)
     frames = tables.sampled_frames.scan(date).filter(pl.col("error").is_null())
     total = int(frames.select(pl.len()).collect().item())
-    if total > 0:
-        context.log.info(f"{total} frames; the detector runs on {easyocr.detector().device}")
+    # Loaded here and not in the loop; a day without frames needs none.
+    detector = easyocr.detector() if total > 0 else None
+    if detector is not None:
+        context.log.info(f"{total} frames; the detector runs on {detector.device}")
+    thresholds = easyocr.thresholds()
     progress = Progress(context.log.info, "frames", total=total)
     outcomes: Counter[str] = Counter()
     sheet = ContactSheet()
@@ -47,12 +50,12 @@ def ocr_boxes(
         for part in tables.sampled_frames.scan_parts(date):
             rows = []
             for frame in part.collect().iter_rows(named=True):
-                if frame["error"] is None:
-                    row = _detect(frame, easyocr, sheet)
+                if detector is None or frame["error"] is not None:
+                    row = _copied(frame)
+                else:
+                    row = _detect(frame, detector, thresholds, sheet)
                     outcomes[str(row["device"] or "failed")] += 1
                     progress.advance()
-                else:
-                    row = _copied(frame)
                 rows.append(row)
             writer.append(_frame(rows))
             writer.end_part()
@@ -71,14 +74,18 @@ def ocr_boxes(
     )
 
 
-def _detect(frame: dict[str, Any], easyocr: EasyOCRResource, sheet: ContactSheet) -> dict[str, Any]:
+def _detect(
+    frame: dict[str, Any],
+    detector: TextDetector,
+    thresholds: DetectionThresholds,
+    sheet: ContactSheet,
+) -> dict[str, Any]:
     """The row of one frame, with its boxes or the reason why there are none."""
     row = _copied(frame)
     try:
         rgb = decode_image(frame["image"])
-        detector = easyocr.detector()
         started = time.perf_counter()
-        boxes = detector.detect(rgb, easyocr.thresholds())
+        boxes = detector.detect(rgb, thresholds)
         seconds = time.perf_counter() - started
     except (ValueError, DetectionError) as error:
         return row | {"error": str(error)}
