@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
-from ocr_assets.ocr.detector import DevicePolicy
+from ocr_assets.gpu.placement import DevicePolicy
 from ocr_assets.runs import DayRequest, DaySummary, RunFailedError, run_day
 from ocr_assets.settings import Layout
 from ocr_assets.tables.partitioned import addressable

@@ -40,9 +40,9 @@ class Progress:
         """Seconds since the start."""
         return time.monotonic() - self._started
 
-    def advance(self) -> None:
-        """One unit is done."""
-        self.done += 1
+    def advance(self, count: int = 1) -> None:
+        """So many more units are done."""
+        self.done += count
         if time.monotonic() - self._reported >= self._interval_seconds:
             self._reported = time.monotonic()
             rate = self.done / self.seconds

@@ -13,7 +13,7 @@ import dagster as dg
 
 from ocr_assets import settings
 from ocr_assets.coverage import FilterRule, Verdict
-from ocr_assets.ocr.detector import DevicePolicy
+from ocr_assets.gpu.placement import DevicePolicy
 from ocr_assets.settings import Layout
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from ocr_assets.video.sampling import SamplingRule

@@ -8,12 +8,15 @@ import os
 from pathlib import Path
 from typing import Literal, get_args
 
+from ocr_assets.gpu.state_directory import default_state_directory
+
 Layout = Literal["auto", "day_folder", "jsonl", "modified_date", "whole_folder"]
 
 DATA_VARIABLE = "OCR_ASSETS_DATA"
 SOURCE_VARIABLE = "OCR_ASSETS_SOURCE"
 LAYOUT_VARIABLE = "OCR_ASSETS_LAYOUT"
 FIRST_DATE_VARIABLE = "OCR_ASSETS_FIRST_DATE"
+STATE_VARIABLE = "OCR_ASSETS_STATE"
 
 GROUP = "video_ocr"
 OWNERS = ["team:video-data"]
@@ -40,6 +43,14 @@ def source_layout() -> Layout:
         if text == layout:
             return layout  # type: ignore[no-any-return] # get_args forgets the type
     raise ValueError(f"{LAYOUT_VARIABLE}={text!r} is not one of {', '.join(get_args(Layout))}")
+
+
+def state_directory() -> str:
+    """Where processes of this host tell each other of their leases: `OCR_ASSETS_STATE`.
+
+    By default a folder in the user's runtime folder.
+    """
+    return os.environ.get(STATE_VARIABLE) or str(default_state_directory())
 
 
 def first_date() -> dt.date:

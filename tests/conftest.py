@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from ocr_assets.ocr.detector import ModelSettings, TextDetector, shared_detector
+from ocr_assets.ocr.detector import ModelSettings, TextDetector
+
+pytest_plugins = ["tests.fake_nvml.fixtures"]
 
 PARITY_VARIABLE = "OCR_ASSETS_PARITY"
 
@@ -38,4 +40,4 @@ def parity(parity_folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def detector() -> TextDetector:
     """Real EasyOCR, on the CPU."""
-    return shared_detector(ModelSettings(device="cpu"))
+    return TextDetector(ModelSettings())

@@ -1,18 +1,22 @@
 """The text on the sampled frames."""
 
 import dataclasses
-import time
-from collections import Counter
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ocr_assets import settings
 from ocr_assets.assets.metadata import column_schema, written
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import DetectionError, DetectionThresholds, TextDetector
+from ocr_assets.ocr.detector import DetectionError, DetectionThresholds
+from ocr_assets.ocr.reader import Tally
+from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.partitions import daily, partition_date
 from ocr_assets.progress import Progress
 from ocr_assets.reports.contact_sheet import ContactSheet
@@ -38,66 +42,94 @@ def ocr_boxes(
     date = partition_date(context)
     frames = tables.sampled_frames.scan(date).filter(pl.col("error").is_null())
     total = int(frames.select(pl.len()).collect().item())
-    # Loaded here and not in the loop; a day without frames needs none.
-    detector = easyocr.detector() if total > 0 else None
-    if detector is not None:
-        context.log.info(f"{total} frames; the detector runs on {detector.device}")
-    thresholds = easyocr.thresholds()
     progress = Progress(context.log.info, "frames", total=total)
-    outcomes: Counter[str] = Counter()
     sheet = ContactSheet()
-    with tables.ocr_boxes.replace(date) as writer:
+    failed = 0
+    with (
+        easyocr.session(context.log.info) as session,
+        tables.ocr_boxes.replace(date) as writer,
+    ):
         for part in tables.sampled_frames.scan_parts(date):
             rows = []
-            for frame in part.collect().iter_rows(named=True):
-                if detector is None or frame["error"] is not None:
-                    row = _copied(frame)
-                else:
-                    row = _detect(frame, detector, thresholds, sheet)
-                    outcomes[str(row["device"] or "failed")] += 1
-                    progress.advance()
-                rows.append(row)
+            for frames_alike in _batches(part, easyocr.max_batch_frames):
+                detected = _detect(frames_alike, session, easyocr.thresholds(), sheet)
+                if frames_alike[0]["error"] is None:
+                    failed += sum(row["error"] is not None for row in detected)
+                    progress.advance(len(detected))
+                rows += detected
             writer.append(_frame(rows))
             writer.end_part()
-    failed = outcomes["failed"]
     rate = total / max(progress.seconds, 1e-9)
-    context.log.info(f"{total - failed} frames, {rate:.1f}/s, {failed} failed")
+    tally = session.tally
+    context.log.info(f"{total - failed} frames, {rate:.1f}/s, {failed} failed; {tally.sentence()}")
     return dg.MaterializeResult(
         metadata={
             **written(tables.ocr_boxes, writer),
             "frames": total - failed,
             "failed": failed,
-            "devices": dict(outcomes),
             "frames_per_second": rate,
+            **_device_metadata(tally),
             "most_covered_frames": dg.MetadataValue.md(sheet.markdown()),
         }
     )
 
 
+def _batches(part: pl.LazyFrame, most: int) -> Iterator[list[dict[str, Any]]]:
+    """The part's rows in order, together where they follow each other and have one size."""
+    rows = part.collect().iter_rows(named=True)
+    for _, alike in itertools.groupby(
+        rows, lambda row: (row["error"], row["width"], row["height"])
+    ):
+        while batch := list(itertools.islice(alike, most)):
+            yield batch
+
+
 def _detect(
-    frame: dict[str, Any],
-    detector: TextDetector,
+    frames: list[dict[str, Any]],
+    session: DetectionSession,
     thresholds: DetectionThresholds,
     sheet: ContactSheet,
-) -> dict[str, Any]:
-    """The row of one frame, with its boxes or the reason why there are none."""
-    row = _copied(frame)
-    try:
-        rgb = decode_image(frame["image"])
-        started = time.perf_counter()
-        boxes = detector.detect(rgb, thresholds)
-        seconds = time.perf_counter() - started
-    except (ValueError, DetectionError) as error:
-        return row | {"error": str(error)}
-    height, width = rgb.shape[:2]
-    ratio = ocr_area_ratio(boxes, width, height)
-    sheet.consider(rgb, boxes, ratio, str(frame["video_id"]))
-    return row | {
-        "boxes": [_box_row(box) for box in boxes],
-        "ocr_area_ratio": ratio,
-        "union_area_ratio": union_area_ratio(boxes, width, height),
-        "device": detector.device,
-        "milliseconds": seconds * 1000,
+) -> list[dict[str, Any]]:
+    """The rows of frames of one size, with their boxes or the reason why there are none."""
+    rows = [_copied(frame) for frame in frames]
+    pictures: dict[int, NDArray[np.uint8]] = {}
+    for index, frame in enumerate(frames):
+        if frame["error"] is None:
+            try:
+                pictures[index] = decode_image(frame["image"])
+            except ValueError as error:
+                rows[index]["error"] = str(error)
+    outcomes = session.detect(list(pictures.values()), thresholds)
+    for (index, rgb), outcome in zip(pictures.items(), outcomes, strict=True):
+        if isinstance(outcome, DetectionError):
+            rows[index]["error"] = str(outcome)
+            continue
+        height, width = rgb.shape[:2]
+        ratio = ocr_area_ratio(outcome.boxes, width, height)
+        sheet.consider(rgb, outcome.boxes, ratio, str(rows[index]["video_id"]))
+        rows[index] |= {
+            "boxes": [_box_row(box) for box in outcome.boxes],
+            "ocr_area_ratio": ratio,
+            "union_area_ratio": union_area_ratio(outcome.boxes, width, height),
+            "device": outcome.device,
+            "milliseconds": outcome.milliseconds,
+        }
+    return rows
+
+
+def _device_metadata(tally: Tally) -> dict[str, Any]:
+    """Where the frames were detected, and what it took to get them there."""
+    frames = max(tally.frames.total(), 1)
+    return {
+        "devices": dict(tally.frames),
+        "device_share": {device: count / frames for device, count in tally.frames.items()},
+        "fallbacks": tally.moves,
+        "waits": tally.waits,
+        "wait_seconds": tally.wait_seconds,
+        "out_of_memory": tally.out_of_memory,
+        "batches_halved": tally.halvings,
+        "gpu_peak_bytes": tally.peak_bytes,
+        "gpu_lease_bytes": tally.lease_bytes,
     }
 
 

@@ -1,16 +1,20 @@
-"""EasyOCR's detector behind one method: a picture in, text boxes out.
+"""EasyOCR's detector behind one method: pictures in, text boxes out.
 
 ```python
-detector = shared_detector(ModelSettings())
+detector = TextDetector(ModelSettings())
 boxes = detector.detect(rgb, DetectionThresholds())
 ```
+
+It is not thread-safe, and takes what memory it likes: for work that shares a machine, use a
+`DetectionSession`.
 """
 
 import dataclasses
-import threading
+import gc
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -19,7 +23,7 @@ from numpy.typing import NDArray
 from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
 from ocr_assets.ocr.weights import locate_weights
 
-DevicePolicy = Literal["auto", "cpu", "cuda"]
+Picture = NDArray[np.uint8]
 
 
 class DetectionError(Exception):
@@ -31,22 +35,28 @@ class DeviceError(Exception):
 
 
 @dataclass(frozen=True)
+class AllocatorMemory:
+    """What PyTorch's allocator took from a GPU for this process, in bytes; its peak, too."""
+
+    reserved_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
 class ModelSettings:
-    """What decides which model is loaded, and where.
+    """What decides which model is loaded.
 
     Attributes:
         languages: EasyOCR's language codes; they matter to reading, not to detection.
         recognize: Whether text is read too.
         weights_directory: Where the weights are; None looks in the usual places.
         download_enabled: Whether missing weights may be downloaded.
-        device: `cpu`, `cuda`, or `auto`: CUDA if PyTorch sees a device, else the CPU.
     """
 
     languages: tuple[str, ...] = ("en",)
     recognize: bool = False
     weights_directory: str | None = None
     download_enabled: bool = False
-    device: DevicePolicy = "auto"
 
 
 @dataclass(frozen=True)
@@ -80,26 +90,69 @@ class DetectionThresholds:
     add_margin: float = 0.1
 
 
+class Detector(Protocol):
+    """What a reader needs of a loaded model; `TextDetector` is the real one."""
+
+    def detect_batch(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds
+    ) -> list[list[TextBox]]:
+        """The text on each of several pictures of one size."""
+
+    def memory(self) -> AllocatorMemory:
+        """What the process has taken from the device."""
+
+    def cap_memory(self, fraction: float) -> None:
+        """Makes the allocator refuse more than this share of the device's memory."""
+
+    def empty_cache(self) -> None:
+        """Gives back what the allocator keeps for later."""
+
+    def use_threads(self, count: int) -> None:
+        """How many threads work on the CPU takes; for the thread that calls it."""
+
+    def close(self) -> None:
+        """Gives back all memory."""
+
+
+class LoadDetector(Protocol):
+    """Loads a model onto a device."""
+
+    def __call__(self, settings: ModelSettings, device: str, uuid: str) -> Detector:
+        """Loads it.
+
+        Args:
+            settings: Which model.
+            device: PyTorch's name of the device.
+            uuid: NVML's of a GPU; `cpu` for the CPU.
+        """
+
+
 class TextDetector:
-    """One loaded EasyOCR reader on one device.
+    """One loaded EasyOCR reader on one device. Not thread-safe."""
 
-    EasyOCR is not thread-safe, so calls from several threads take turns.
-    """
-
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: ModelSettings, device: str = "cpu") -> None:
         """Loads the model.
+
+        Args:
+            settings: Which model.
+            device: PyTorch's name of the device: `cpu`, `cuda:0`, ...
 
         Raises:
             WeightsError: The weights are missing or not the published ones.
-            DeviceError: `cuda` was asked for and there is none.
+            DeviceError: PyTorch sees no such device.
             ValueError: EasyOCR does not know a language, or cannot combine them.
         """
-        self.device = choose_device(settings.device)
-        self._recognize = settings.recognize
-        self._reader = _load_reader(settings, self.device)
-        self._turn = threading.Lock()
+        import torch
 
-    def detect(self, rgb: NDArray[np.uint8], thresholds: DetectionThresholds) -> list[TextBox]:
+        if device != "cpu" and not torch.cuda.is_available():
+            raise DeviceError(_why_no_cuda())
+        self.device = device
+        self._recognize = settings.recognize
+        if device != "cpu":
+            torch.cuda.reset_peak_memory_stats(device)
+        self._reader = _load_reader(settings, device)
+
+    def detect(self, rgb: Picture, thresholds: DetectionThresholds) -> list[TextBox]:
         """The text on a picture: upright boxes first, then slanted ones.
 
         Args:
@@ -109,17 +162,79 @@ class TextDetector:
         Raises:
             DetectionError: The picture is such that the detector cannot process it.
         """
+        return self.detect_batch([rgb], thresholds)[0]
+
+    def detect_batch(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds
+    ) -> list[list[TextBox]]:
+        """The text on each of several pictures of one size.
+
+        Args:
+            pictures: uint8, (height, width, 3), RGB, all of the same height and width.
+            thresholds: EasyOCR's parameters.
+
+        Raises:
+            DetectionError: The pictures are such that the detector cannot process them.
+        """
         try:
-            with self._turn:
-                rects, quads = self._reader.detect(rgb, **dataclasses.asdict(thresholds))
-                boxes = [rect_box(*(int(side) for side in rect)) for rect in rects[0]]
-                boxes += [quad_box(quad) for quad in quads[0]]
-                return [self._read(rgb, box) for box in boxes] if self._recognize else boxes
+            rects, quads = self._reader.detect(
+                np.stack(pictures), reformat=False, **dataclasses.asdict(thresholds)
+            )
+            found = [
+                [
+                    *(rect_box(*(int(side) for side in rect)) for rect in picture_rects),
+                    *(quad_box(quad) for quad in picture_quads),
+                ]
+                for picture_rects, picture_quads in zip(rects, quads, strict=True)
+            ]
+            if not self._recognize:
+                return found
+            return [
+                [self._read(rgb, box) for box in boxes]
+                for rgb, boxes in zip(pictures, found, strict=True)
+            ]
         except cv2.error as error:
-            height, width = rgb.shape[:2]
+            height, width = pictures[0].shape[:2]
             raise DetectionError(f"EasyOCR fails on {width}x{height} pixels: {error}") from error
 
-    def _read(self, rgb: NDArray[np.uint8], box: TextBox) -> TextBox:
+    def memory(self) -> AllocatorMemory:
+        """What PyTorch has taken from the GPU for this process; nothing on the CPU."""
+        import torch
+
+        if self.device == "cpu":
+            return AllocatorMemory(0, 0)
+        return AllocatorMemory(
+            torch.cuda.memory_reserved(self.device), torch.cuda.max_memory_reserved(self.device)
+        )
+
+    def cap_memory(self, fraction: float) -> None:
+        """Makes PyTorch refuse to take more than this share of the GPU; nothing on the CPU."""
+        import torch
+
+        if self.device != "cpu":
+            torch.cuda.set_per_process_memory_fraction(min(fraction, 1.0), self.device)
+
+    def empty_cache(self) -> None:
+        """Gives back to the GPU what PyTorch keeps for later."""
+        import torch
+
+        if self.device != "cpu":
+            torch.cuda.empty_cache()
+
+    def use_threads(self, count: int) -> None:
+        """How many threads PyTorch and OpenCV use; PyTorch, in the thread that calls this."""
+        import torch
+
+        torch.set_num_threads(count)
+        cv2.setNumThreads(count)
+
+    def close(self) -> None:
+        """Drops the model and gives its memory back."""
+        self._reader = None
+        gc.collect()  # EasyOCR's reader is part of a cycle
+        self.empty_cache()
+
+    def _read(self, rgb: Picture, box: TextBox) -> TextBox:
         (x_min, y_min), _, (x_max, y_max), _ = box.points
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         rects = [[int(x_min), int(x_max), int(y_min), int(y_max)]] if box.kind == "rect" else []
@@ -134,39 +249,43 @@ class TextDetector:
         return dataclasses.replace(box, text=text, confidence=float(confidence))
 
 
-def choose_device(policy: DevicePolicy) -> str:
-    """The torch device for a policy: `cpu` or `cuda:0`.
+def load_text_detector(settings: ModelSettings, device: str, uuid: str) -> TextDetector:
+    """Loads EasyOCR onto a device that was chosen by its UUID.
+
+    PyTorch counts GPUs in an order of its own (fastest first, unless CUDA_DEVICE_ORDER says
+    otherwise), so its own list of UUIDs decides which index is meant.
 
     Raises:
-        DeviceError: `cuda` was asked for and PyTorch sees none.
+        DeviceError: PyTorch does not see the device.
+        WeightsError: The weights are missing or not the published ones.
+        ValueError: EasyOCR does not know a language, or cannot combine them.
     """
     import torch
 
-    available = policy != "cpu" and torch.cuda.is_available()
-    if policy == "cuda" and not available:
-        raise DeviceError(
-            "device is `cuda`, but PyTorch sees no CUDA device; check the driver and "
-            "CUDA_VISIBLE_DEVICES, or set device to `auto` or `cpu`"
-        )
-    return "cuda:0" if available else "cpu"
+    if device != "cpu":
+        seen = [
+            str(torch.cuda.get_device_properties(index).uuid)
+            for index in range(torch.cuda.device_count())
+        ]
+        if not seen:
+            raise DeviceError(_why_no_cuda())
+        index = next((index for index, known in enumerate(seen) if uuid.endswith(known)), None)
+        if index is None and not uuid.startswith("MIG-"):
+            raise DeviceError(f"PyTorch sees {len(seen)} CUDA devices, but not {uuid}")
+        # Of a MIG instance PyTorch may give the UUID of the whole GPU; it sees only the one.
+        device = f"cuda:{index or 0}"
+    return TextDetector(settings, device)
 
 
-_loading = threading.Lock()
-_detectors: dict[ModelSettings, TextDetector] = {}
+def _why_no_cuda() -> str:
+    import torch
 
-
-def shared_detector(settings: ModelSettings) -> TextDetector:
-    """The process's one detector for these settings, loaded at the first call.
-
-    Every step, partition and thread of a process shares it. Raises as `TextDetector` does.
-    """
-    # `auto` and the device it comes to are one model, not two.
-    device: DevicePolicy = "cpu" if choose_device(settings.device) == "cpu" else "cuda"
-    settings = dataclasses.replace(settings, device=device)
-    with _loading:
-        if settings not in _detectors:
-            _detectors[settings] = TextDetector(settings)
-        return _detectors[settings]
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built without CUDA; install a build that has it"
+    return (
+        "PyTorch sees no CUDA device; check the driver and CUDA_VISIBLE_DEVICES, or set device to "
+        "`auto` or `cpu`"
+    )
 
 
 def _load_reader(settings: ModelSettings, device: str) -> Any:

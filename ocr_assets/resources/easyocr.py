@@ -1,19 +1,27 @@
 """EasyOCR as Dagster configures it."""
 
-import dagster as dg
-from pydantic import Field
+from collections.abc import Callable
+from pathlib import Path
 
-from ocr_assets.ocr.detector import (
-    DetectionThresholds,
-    DevicePolicy,
-    ModelSettings,
-    TextDetector,
-    shared_detector,
-)
+import dagster as dg
+from pydantic import Field, model_validator
+
+from ocr_assets import settings
+from ocr_assets.gpu.footprint import GIB, MIB, canvas_pixels
+from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
+from ocr_assets.gpu.slots import Plan, make_plan
+from ocr_assets.ocr.detector import DetectionThresholds, ModelSettings
+from ocr_assets.ocr.reader import Sizing
+from ocr_assets.ocr.reader_pool import ReaderPool, shared_pool
+from ocr_assets.ocr.session import DetectionSession
 
 
 class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """A text detector, loaded once per process and shared by every step in it."""
+    """Text detection with EasyOCR on whatever device has room when there is work.
+
+    A model is loaded once per process and device, and shared by every step in the process. Before
+    it is loaded, it takes a lease on the device's memory, which all processes on the host respect.
+    """
 
     languages: list[str] = Field(
         default=["en"],
@@ -25,7 +33,75 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     device: DevicePolicy = Field(
         default="auto",
-        description="`cpu`, `cuda`, or `auto`: CUDA if PyTorch sees a device, else the CPU.",
+        description="`cpu`, `cuda`, or `auto`: a GPU if this process sees one, else the CPU.",
+    )
+    when_gpu_full: WhenGpuFull | None = Field(
+        default=None,
+        description=(
+            "While no GPU has room: work on the `cpu` and return when one has, `wait`, or `fail`. "
+            "Default: `cpu` with device `auto`, `wait` with device `cuda`."
+        ),
+    )
+    wait_seconds: float = Field(
+        default=3600,
+        ge=0,
+        description="How long to wait for room, in seconds, before the step fails.",
+    )
+    max_readers_per_gpu: int | None = Field(
+        default=2,
+        ge=1,
+        description=(
+            "Most models at once on a GPU, over all processes; null: as many as fit. More than two "
+            "rarely go faster."
+        ),
+    )
+    max_batch_frames: int = Field(
+        default=4, ge=1, le=256, description="Most frames at once on a GPU. On the CPU it is one."
+    )
+    max_fraction: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Greatest share of a GPU's memory that all models together may take.",
+    )
+    headroom_bytes: int = Field(
+        default=512 * MIB,
+        ge=0,
+        description="Free memory of a GPU, in bytes, that is left to others. 512 MiB.",
+    )
+    footprint_bytes: int | None = Field(
+        default=None,
+        ge=64 * MIB,
+        le=1024 * GIB,
+        description=(
+            "Memory of one model on a GPU, in bytes, all included. Default: estimated from frame "
+            "size and batch, and corrected by measurement after the first batch."
+        ),
+    )
+    cores_per_cpu_reader: int = Field(
+        default=2,
+        ge=1,
+        description="Fewest cores for a model on the CPU; decides how many work there at once.",
+    )
+    idle_seconds: float = Field(
+        default=60,
+        ge=0,
+        description=(
+            "How long an unused model stays loaded, in seconds. It goes at once when another "
+            "process waits for its memory."
+        ),
+    )
+    recheck_seconds: float = Field(
+        default=5,
+        ge=0,
+        description="How often work on the CPU looks for room on a GPU, in seconds.",
+    )
+    state_directory: str | None = Field(
+        default=None,
+        description=(
+            "Folder through which processes tell each other of their leases; the same for all of "
+            "them, on a local disk. Default: OCR_ASSETS_STATE, else the user's runtime folder."
+        ),
     )
     weights_directory: str | None = Field(
         default=None,
@@ -75,16 +151,68 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=0.1, ge=0, description="Margin added around each box, in box heights."
     )
 
-    def detector(self) -> TextDetector:
-        """The process's detector for these settings; loads it at the first call."""
-        return shared_detector(
-            ModelSettings(
-                languages=tuple(self.languages),
-                recognize=self.recognize,
-                weights_directory=self.weights_directory,
-                download_enabled=self.download_enabled,
-                device=self.device,
-            )
+    @model_validator(mode="after")
+    def _wishes_agree(self) -> "EasyOCRResource":
+        self.policy()
+        return self
+
+    def session(self, say: Callable[[str], None]) -> DetectionSession:
+        """A way to the detector for one step; use it as a context manager.
+
+        Args:
+            say: Takes messages on moves and waits.
+
+        Raises:
+            DeviceError: Device is `cuda`, and this process sees none.
+        """
+        return DetectionSession(self.pool(), self.model(), self.sizing(), self.policy(), say)
+
+    def plan(self, width: int = 1280, height: int = 720) -> Plan:
+        """How many readers fit, for frames of that size in pixels.
+
+        Raises:
+            StateError: The state directory cannot be used.
+        """
+        pool, model = self.pool(), self.model()
+        pixels = canvas_pixels(
+            width, height, canvas_size=self.canvas_size, mag_ratio=self.mag_ratio
+        )
+        return make_plan(
+            self.policy(),
+            self.sizing().gpu_sizes_bytes(pool.footprint(model, on_cpu=False), pixels),
+            pool.footprint(model, on_cpu=True).bytes_for(pixels),
+        )
+
+    def pool(self) -> ReaderPool:
+        """The process's readers."""
+        return shared_pool()
+
+    def model(self) -> ModelSettings:
+        """Which model is loaded."""
+        return ModelSettings(
+            languages=tuple(self.languages),
+            recognize=self.recognize,
+            weights_directory=self.weights_directory,
+            download_enabled=self.download_enabled,
+        )
+
+    def sizing(self) -> Sizing:
+        """How large a reader on a GPU is."""
+        return Sizing(self.max_batch_frames, self.footprint_bytes)
+
+    def policy(self) -> PlacementPolicy:
+        """Where readers may go."""
+        return PlacementPolicy(
+            state_directory=Path(self.state_directory or settings.state_directory()),
+            device=self.device,
+            when_gpu_full=self.when_gpu_full or ("wait" if self.device == "cuda" else "cpu"),
+            wait_seconds=self.wait_seconds,
+            max_fraction=self.max_fraction,
+            headroom_bytes=self.headroom_bytes,
+            max_readers_per_gpu=self.max_readers_per_gpu,
+            cores_per_cpu_reader=self.cores_per_cpu_reader,
+            idle_seconds=self.idle_seconds,
+            recheck_seconds=self.recheck_seconds,
         )
 
     def thresholds(self) -> DetectionThresholds:

@@ -14,7 +14,6 @@ from ocr_assets.ocr.detector import (
     DeviceError,
     ModelSettings,
     TextDetector,
-    shared_detector,
 )
 from ocr_assets.video.sampling import SamplingRule, sample_frames
 from tests.clips import text_picture
@@ -93,7 +92,7 @@ def test_thresholds_reach_the_detector(detector: TextDetector) -> None:
 
 
 def test_text_is_read_on_request() -> None:
-    reader = shared_detector(ModelSettings(recognize=True, device="cpu"))
+    reader = TextDetector(ModelSettings(recognize=True))
     lines = [Line("Hello there", 100, 100, 48), Line("Goodbye", 100, 250, 48)]
     boxes = reader.detect(text_picture(lines), DEFAULTS)
     assert [box.text for box in boxes] == ["Hello there", "Goodbye"]
@@ -106,8 +105,11 @@ def test_a_picture_that_easyocr_cannot_scale_is_an_error_of_its_own(detector: Te
     assert detector.detect(np.zeros((1, 1, 3), np.uint8), DEFAULTS) == []
 
 
-def test_one_model_is_shared_by_all_who_ask_for_the_same(detector: TextDetector) -> None:
-    assert shared_detector(ModelSettings(device="cpu")) is detector
+def test_a_batch_gives_what_its_pictures_give_alone(detector: TextDetector) -> None:
+    pictures = [text_picture([Line("Hello there", 100, y, 48)]) for y in (100, 180, 260)]
+    together = detector.detect_batch(pictures, DEFAULTS)
+    assert together == [detector.detect(picture, DEFAULTS) for picture in pictures]
+    assert len({boxes[0].points for boxes in together}) == 3
 
 
 def test_asking_for_a_gpu_where_there_is_none_fails_with_a_sentence() -> None:
@@ -116,12 +118,12 @@ def test_asking_for_a_gpu_where_there_is_none_fails_with_a_sentence() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(DeviceError, match="PyTorch sees no CUDA device"):
-        TextDetector(ModelSettings(device="cuda"))
+        TextDetector(ModelSettings(), "cuda:0")
 
 
 @pytest.mark.gpu
 def test_boxes_on_a_gpu_cover_what_boxes_on_the_cpu_cover(detector: TextDetector) -> None:
-    on_gpu = TextDetector(ModelSettings(device="cuda"))
+    on_gpu = TextDetector(ModelSettings(), "cuda:0")
     picture = text_picture([Line("Hello there", 100, 180, 48)])
     (cpu_box,), (gpu_box,) = (one.detect(picture, DEFAULTS) for one in (detector, on_gpu))
     assert on_gpu.device == "cuda:0"
@@ -130,4 +132,4 @@ def test_boxes_on_a_gpu_cover_what_boxes_on_the_cpu_cover(detector: TextDetector
 
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match="is not supported"):
-        TextDetector(ModelSettings(languages=("xx",), device="cpu"))
+        TextDetector(ModelSettings(languages=("xx",)))

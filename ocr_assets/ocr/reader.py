@@ -1,0 +1,318 @@
+"""A loaded detector with the memory it was granted and the thread that owns it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ocr_assets.gpu import host
+from ocr_assets.gpu.faults import OutOfDeviceMemoryError, as_device_error
+from ocr_assets.gpu.footprint import (
+    CONTEXT_AT_LEAST_BYTES,
+    CONTEXT_BYTES,
+    Footprint,
+    canvas_pixels,
+)
+from ocr_assets.gpu.ledger import LeaseRefusedError, gib
+from ocr_assets.gpu.placement import CPU, Placed, threads_per_cpu_reader
+from ocr_assets.ocr.boxes import TextBox
+from ocr_assets.ocr.detector import (
+    DetectionThresholds,
+    Detector,
+    LoadDetector,
+    ModelSettings,
+    Picture,
+)
+
+GROWTH = 1.5  # of a lease that turned out too small
+CORES_CHECKED_SECONDS = 5.0
+
+
+class LeaseTooSmallError(Exception):
+    """Not even one frame fits into the lease, and it cannot be made larger now."""
+
+
+@dataclass
+class Tally:
+    """What happened to a step's frames; every number can be shown.
+
+    Attributes:
+        frames: Frames per device.
+        out_of_memory: How often a device ran out of memory.
+        halvings: How often a batch was halved for that.
+        moves: How often the work changed its device.
+        waits: How often it waited for room.
+        wait_seconds: How long in all.
+        peak_bytes: The most that PyTorch took from a GPU.
+        lease_bytes: The largest lease on a GPU.
+    """
+
+    frames: Counter[str] = field(default_factory=Counter)
+    out_of_memory: int = 0
+    halvings: int = 0
+    moves: int = 0
+    waits: int = 0
+    wait_seconds: float = 0.0
+    peak_bytes: int = 0
+    lease_bytes: int = 0
+
+    def sentence(self) -> str:
+        """For the log: `30 frames on cuda:0, 10 on cpu; 2 moves, 1 wait of 12 s`."""
+        devices = ", ".join(f"{count} on {device}" for device, count in self.frames.items())
+        parts = [devices or "none detected"]
+        if self.moves:
+            parts.append(f"{self.moves} moves between devices")
+        if self.waits:
+            parts.append(f"{self.waits} waits, {self.wait_seconds:.0f} s")
+        if self.out_of_memory:
+            parts.append(f"{self.out_of_memory} times out of memory, {self.halvings} halvings")
+        if self.peak_bytes:
+            parts.append(f"peak {gib(self.peak_bytes)} of {gib(self.lease_bytes)} leased")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How large a reader is.
+
+    Attributes:
+        max_batch_frames: Most frames at once on a GPU. On the CPU it is always one: more take more
+            memory and are no faster.
+        fixed_bytes: The operator's own size of a reader on a GPU; None: the footprint's formula,
+            corrected by measurement.
+    """
+
+    max_batch_frames: int = 4
+    fixed_bytes: int | None = None
+
+    def gpu_sizes_bytes(self, footprint: Footprint, pixels: int) -> list[int]:
+        """Acceptable leases for frames of that many canvas pixels, the most wanted first."""
+        if self.fixed_bytes is not None:
+            return [self.fixed_bytes]
+        batches = []
+        batch = self.max_batch_frames
+        while batch >= 1:
+            batches.append(batch)
+            batch //= 2
+        return [footprint.bytes_for(pixels, batch) for batch in batches]
+
+
+class Reader:
+    """One model on one device. All its work is done by one thread; callers queue for it."""
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        sizing: Sizing,
+        placed: Placed,
+        footprint: Footprint,
+        device_leases_bytes: Callable[[], int],
+    ) -> None:
+        """See `ReaderPool`, which makes them.
+
+        Args:
+            settings: Which model.
+            sizing: How large it may get.
+            placed: Where it goes; the reader ends the lease.
+            footprint: What it is expected to take.
+            device_leases_bytes: The sum of the leases of this process's readers on the device.
+        """
+        self.settings = settings
+        self.placed = placed
+        self.footprint = footprint
+        self.users = 0
+        self.idle_until = 0.0
+        self._sizing = sizing
+        self._device_leases_bytes = device_leases_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reader {placed.torch_device}")
+        self._loading: Future[Detector] | None = None
+        self._failed_pixels: int | None = None
+        self._learned_pixels = 0
+        self._threads_set = float("-inf")
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on the CPU."""
+        return self.placed.device_id == CPU
+
+    def load(self, load: LoadDetector) -> None:
+        """Begins to load the model, in the reader's thread."""
+        self._loading = self._thread.submit(self._load, load)
+
+    def wait_until_loaded(self) -> None:
+        """Returns when the model is there.
+
+        Raises:
+            OutOfDeviceMemoryError: The device ran out of memory.
+            DeviceFaultError: CUDA is broken in this process.
+            Exception: Whatever else the loader raised.
+        """
+        self._detector()
+
+    def detect(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds, tally: Tally
+    ) -> list[list[TextBox]]:
+        """The text on the first of the pictures: at least one, as many as the memory admits.
+
+        When the device runs out of memory, the lease grows if there is room; else the batch is
+        halved, and what failed is not tried again.
+
+        Args:
+            pictures: uint8, (height, width, 3), RGB, all of one size.
+            thresholds: EasyOCR's parameters.
+            tally: Where to count.
+
+        Raises:
+            LeaseTooSmallError: One picture is more than the lease covers.
+            OutOfDeviceMemoryError: One picture is more than the device has memory for.
+            DeviceFaultError: CUDA is broken in this process.
+            DetectionError: The detector cannot process such pictures.
+        """
+        return self._thread.submit(self._detect, pictures, thresholds, tally).result()
+
+    def close(self) -> None:
+        """Drops the model, then ends the lease."""
+        self._thread.submit(self._drop).result()
+        self._thread.shutdown()
+
+    def _load(self, load: LoadDetector) -> Detector:
+        with _device_errors():
+            detector = load(self.settings, self.placed.torch_device, self.placed.device_id)
+            self._lease_changed(detector)
+        return detector
+
+    def _drop(self) -> None:
+        try:
+            if self._loading is not None and self._loading.exception() is None:
+                self._loading.result().close()
+        finally:
+            self._loading = None
+            self.placed.lease.release()
+
+    def _detector(self) -> Detector:
+        assert self._loading is not None, "the reader is closed"
+        return self._loading.result()
+
+    def _detect(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds, tally: Tally
+    ) -> list[list[TextBox]]:
+        detector = self._detector()
+        height, width = pictures[0].shape[:2]
+        pixels = canvas_pixels(
+            width, height, canvas_size=thresholds.canvas_size, mag_ratio=thresholds.mag_ratio
+        )
+        batch = self._admitted_batch(detector, pixels, len(pictures))
+        if self.on_cpu:
+            self._share_cores(detector)
+        while True:
+            try:
+                with _device_errors():
+                    found = detector.detect_batch(pictures[:batch], thresholds)
+            except OutOfDeviceMemoryError:
+                tally.out_of_memory += 1
+                with _device_errors():
+                    detector.empty_cache()
+                if self.on_cpu or not self._grow(detector, int(self._lease_bytes * GROWTH)):
+                    if batch == 1:
+                        raise
+                    self._failed_pixels = batch * pixels
+                    batch //= 2
+                    tally.halvings += 1
+            else:
+                self._learn(detector, batch * pixels, pixels, tally)
+                return found
+
+    @property
+    def _lease_bytes(self) -> int:
+        return self.placed.lease.size_bytes
+
+    def _admitted_batch(self, detector: Detector, pixels: int, wanted: int) -> int:
+        """How many frames go at once: no more than the lease covers, made larger if need be."""
+        wanted = 1 if self.on_cpu else min(wanted, self._sizing.max_batch_frames)
+        if self._failed_pixels is not None:
+            wanted = max(min(wanted, (self._failed_pixels - 1) // pixels), 1)
+        if self._sizing.fixed_bytes is not None and not self.on_cpu:
+            return wanted  # the operator knows better than the formula
+        covered = self.footprint.batch_for(self._lease_bytes, pixels)
+        if covered < wanted and self._grow(detector, self.footprint.bytes_for(pixels, wanted)):
+            return wanted
+        if covered == 0 and not self._grow(detector, self.footprint.bytes_for(pixels, 1)):
+            raise LeaseTooSmallError(
+                f"{gib(self.footprint.bytes_for(pixels, 1))} needed for a frame of {pixels} "
+                f"pixels, {gib(self._lease_bytes)} leased on {self.placed.label}, and no more to "
+                "be had"
+            )
+        return min(max(covered, 1), wanted)
+
+    def _grow(self, detector: Detector, size_bytes: int) -> bool:
+        """Makes the lease larger, if the operator lets it and there is room."""
+        if self._sizing.fixed_bytes is not None and not self.on_cpu:
+            return False
+        try:
+            self.placed.lease.resize(size_bytes, self.placed.limits)
+        except LeaseRefusedError:
+            return False
+        self._lease_changed(detector)
+        return True
+
+    def _learn(self, detector: Detector, batch_pixels: int, pixels: int, tally: Tally) -> None:
+        """Fits footprint and lease to what the largest batch yet really took, on a GPU."""
+        if self.on_cpu:
+            return
+        memory = detector.memory()
+        tally.peak_bytes = max(tally.peak_bytes, memory.peak_bytes)
+        alone = self._device_leases_bytes() == self._lease_bytes
+        if batch_pixels > self._learned_pixels:
+            self._learned_pixels = batch_pixels
+            # With two models in the process nobody knows whose peak it is.
+            if alone and self._sizing.fixed_bytes is None:
+                self.footprint = self.footprint.corrected(
+                    memory.peak_bytes + CONTEXT_BYTES, batch_pixels, 1
+                )
+                self._fit_lease(pixels)
+            self._lease_changed(detector)
+        tally.lease_bytes = max(tally.lease_bytes, self._lease_bytes)
+
+    def _fit_lease(self, pixels: int) -> None:
+        batch = self._sizing.max_batch_frames
+        if self._failed_pixels is not None:
+            batch = max(min(batch, (self._failed_pixels - 1) // pixels), 1)
+        size_bytes = max(
+            self.footprint.bytes_for(pixels, batch), self.footprint.bytes_for(self._learned_pixels)
+        )
+        try:
+            self.placed.lease.resize(size_bytes, self.placed.limits)
+        except LeaseRefusedError:
+            return  # the batches stay as small as the lease is
+
+    def _lease_changed(self, detector: Detector) -> None:
+        """Makes the allocator keep to the lease, and tells others what is allocated of it."""
+        all_leases = max(self._device_leases_bytes(), 1)
+        share = self._lease_bytes / all_leases
+        if self.on_cpu:
+            self.placed.lease.report_allocated(int(host.process_memory_bytes() * share))
+            return
+        # The cap is the process's, and leaves out the CUDA context.
+        detector.cap_memory(max(all_leases - CONTEXT_BYTES, 0) / self.placed.total_bytes)
+        taken = detector.memory().reserved_bytes + CONTEXT_AT_LEAST_BYTES
+        self.placed.lease.report_allocated(int(taken * share))
+
+    def _share_cores(self, detector: Detector) -> None:
+        """Takes an equal share of the cores, as readers on the CPU come and go."""
+        if time.monotonic() - self._threads_set > CORES_CHECKED_SECONDS:
+            detector.use_threads(threads_per_cpu_reader(self.placed.ledger))
+            self._threads_set = time.monotonic()
+
+
+@contextmanager
+def _device_errors() -> Iterator[None]:
+    """Turns what PyTorch raises about a device into one of our two errors."""
+    try:
+        yield
+    except Exception as error:
+        device_error = as_device_error(error)
+        if device_error is None:
+            raise
+        raise device_error from error

@@ -1,0 +1,278 @@
+"""The process's detectors: one per model and device, shared by its steps, partitions and threads.
+
+```python
+pool = shared_pool()
+reader = pool.take_on_gpu(ModelSettings(), Sizing(), policy, pixels=1280 * 736)
+try:
+    boxes = reader.detect([rgb], DetectionThresholds(), Tally())
+finally:
+    pool.give_back(reader)
+```
+"""
+
+import atexit
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from ocr_assets.gpu.faults import DeviceFaultError, OutOfDeviceMemoryError
+from ocr_assets.gpu.footprint import Footprint
+from ocr_assets.gpu.placement import (
+    NoRoomError,
+    Placed,
+    PlacementPolicy,
+    place_on_cpu,
+    place_on_gpu,
+)
+from ocr_assets.gpu.state_directory import StateError
+from ocr_assets.ocr.detector import (
+    DeviceError,
+    LoadDetector,
+    ModelSettings,
+    load_text_detector,
+)
+from ocr_assets.ocr.reader import Reader, Sizing
+
+REAPER_SECONDS = 0.5
+
+
+class ReaderNotLoadedError(Exception):
+    """A device was chosen, but the model did not load onto it; the cause says why.
+
+    Attributes:
+        placed: The device.
+    """
+
+    def __init__(self, placed: Placed, cause: Exception) -> None:
+        """See the class."""
+        super().__init__(str(cause))
+        self.placed = placed
+
+
+class ReaderPool:
+    """Loads detectors, hands them out, and gives their memory back when nobody needs them.
+
+    Attributes:
+        load_count: How many models were loaded.
+    """
+
+    def __init__(self, load: LoadDetector) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            load: Loads a model onto a device.
+        """
+        self.load_count = 0
+        self._load = load
+        self._lock = threading.RLock()
+        self._readers: list[Reader] = []
+        self._reaper: threading.Thread | None = None
+        self._fault: DeviceFaultError | None = None
+
+    def take_on_gpu(
+        self,
+        settings: ModelSettings,
+        sizing: Sizing,
+        policy: PlacementPolicy,
+        pixels: int,
+        *,
+        excluded: Mapping[str, str] | None = None,
+    ) -> Reader:
+        """A loaded reader on a GPU: an idle one, else a new one, else one that others use too.
+
+        Args:
+            settings: Which model.
+            sizing: How large a reader is.
+            policy: The operator's.
+            pixels: Canvas pixels of the frames to come.
+            excluded: UUIDs of GPUs to pass over, with the reason.
+
+        Raises:
+            NoRoomError: No GPU has room now.
+            ReaderNotLoadedError: The GPU ran out of memory, or PyTorch does not see it.
+            DeviceFaultError: CUDA is broken in this process.
+            StateError: The state directory cannot be used.
+        """
+        excluded = excluded or {}
+        with self._lock:
+            if self._fault is not None:
+                raise self._fault
+            there = [
+                reader
+                for reader in self._of(settings)
+                if not reader.on_cpu and reader.placed.device_id not in excluded
+            ]
+            reader = next((reader for reader in there if reader.users == 0), None)
+            if reader is None:
+                taken = {one.placed.device_id: "this process has a reader there" for one in there}
+                footprint = self.footprint(settings, on_cpu=False)
+                sizes = sizing.gpu_sizes_bytes(footprint, pixels)
+                try:
+                    reader = self._start(
+                        lambda: place_on_gpu(policy, sizes, excluded={**excluded, **taken}),
+                        settings,
+                        sizing,
+                        footprint,
+                    )
+                except NoRoomError:
+                    if not there:
+                        raise
+                    reader = min(there, key=lambda one: one.users)
+            reader.users += 1
+        return self._loaded(reader)
+
+    def take_on_cpu(
+        self, settings: ModelSettings, sizing: Sizing, policy: PlacementPolicy, pixels: int
+    ) -> Reader:
+        """A loaded reader on the CPU: the process's own, or a new one.
+
+        Arguments as for `take_on_gpu`.
+
+        Raises:
+            NoRoomError: All readers that the machine's cores or memory allow are taken.
+            StateError: The state directory cannot be used.
+        """
+        with self._lock:
+            reader = next((reader for reader in self._of(settings) if reader.on_cpu), None)
+            if reader is None:
+                footprint = self.footprint(settings, on_cpu=True)
+                reader = self._start(
+                    lambda: place_on_cpu(policy, footprint.bytes_for(pixels)),
+                    settings,
+                    sizing,
+                    footprint,
+                )
+            reader.users += 1
+        return self._loaded(reader)
+
+    def give_back(self, reader: Reader, *, idle_seconds: float) -> None:
+        """No longer used by the caller; kept loaded for a while.
+
+        Args:
+            reader: From `take_on_gpu` or `take_on_cpu`.
+            idle_seconds: How long it is kept if nobody else asks for it, nor for its memory.
+        """
+        with self._lock:
+            reader.users -= 1
+            if reader.users > 0:
+                return
+            if reader not in self._readers:
+                reader.close()
+                return
+            reader.idle_until = time.monotonic() + idle_seconds
+            if self._reaper is None:
+                self._reaper = threading.Thread(target=self._reap, name="idle readers", daemon=True)
+                self._reaper.start()
+
+    def discard(self, reader: Reader) -> None:
+        """As `give_back`, but nobody gets it again, and it is closed once nobody uses it."""
+        with self._lock:
+            if reader in self._readers:
+                self._readers.remove(reader)
+        self.give_back(reader, idle_seconds=0.0)
+
+    def give_up_cuda(self, reader: Reader, fault: DeviceFaultError) -> None:
+        """Marks CUDA as broken in this process.
+
+        The reader's memory stays taken until the process ends, and so does its lease.
+        """
+        with self._lock:
+            self._fault = fault
+            if reader in self._readers:
+                self._readers.remove(reader)
+
+    def close_idle(self) -> int:
+        """Closes the readers that nobody uses; returns how many there were."""
+        with self._lock:
+            idle = [reader for reader in self._readers if reader.users == 0]
+            for reader in idle:
+                self._readers.remove(reader)
+                reader.close()
+            return len(idle)
+
+    def end_leases(self) -> None:
+        """At the end of the process, when memory is about to be freed anyway."""
+        for reader in self._readers:
+            reader.placed.lease.release()
+
+    def footprint(self, settings: ModelSettings, *, on_cpu: bool) -> Footprint:
+        """What a reader takes, as far as this process knows."""
+        kind = Footprint.for_cpu if on_cpu else Footprint.for_gpu
+        known = (reader.footprint for reader in self._of(settings) if reader.on_cpu == on_cpu)
+        return next(known, None) or kind(recognize=settings.recognize)
+
+    def _of(self, settings: ModelSettings) -> list[Reader]:
+        return [reader for reader in self._readers if reader.settings == settings]
+
+    def _start(
+        self,
+        place: Callable[[], Placed],
+        settings: ModelSettings,
+        sizing: Sizing,
+        footprint: Footprint,
+    ) -> Reader:
+        try:
+            placed = place()
+        except NoRoomError:
+            if self.close_idle() == 0:
+                raise
+            placed = place()
+        reader = Reader(
+            settings,
+            sizing,
+            placed,
+            footprint,
+            functools.partial(self._leases_bytes, placed.device_id),
+        )
+        self._readers.append(reader)
+        self.load_count += 1
+        reader.load(self._load)
+        return reader
+
+    def _loaded(self, reader: Reader) -> Reader:
+        try:
+            reader.wait_until_loaded()
+        except DeviceFaultError as fault:
+            self.give_up_cuda(reader, fault)
+            raise
+        except (DeviceError, OutOfDeviceMemoryError) as error:
+            self.discard(reader)
+            raise ReaderNotLoadedError(reader.placed, error) from error
+        except BaseException:
+            self.discard(reader)
+            raise
+        return reader
+
+    def _leases_bytes(self, device_id: str) -> int:
+        on_device = (one for one in list(self._readers) if one.placed.device_id == device_id)
+        return sum(reader.placed.lease.size_bytes for reader in on_device)
+
+    def _reap(self) -> None:
+        """Closes readers that were idle for long, or whose memory another process waits for."""
+        while True:
+            time.sleep(REAPER_SECONDS)
+            with self._lock:
+                idle = [reader for reader in self._readers if reader.users == 0]
+                if not idle:
+                    self._reaper = None
+                    return
+                for reader in idle:
+                    if time.monotonic() >= reader.idle_until or _is_wanted(reader):
+                        self._readers.remove(reader)
+                        reader.close()
+
+
+def _is_wanted(reader: Reader) -> bool:
+    try:
+        return bool(reader.placed.ledger.state().waiting_bytes)
+    except StateError:
+        return True  # who cannot be asked may well want it
+
+
+@functools.cache
+def shared_pool() -> ReaderPool:
+    """The process's pool of real detectors."""
+    pool = ReaderPool(load_text_detector)
+    atexit.register(pool.end_leases)
+    return pool

@@ -1,0 +1,321 @@
+"""A step's way to the detector: frames in, boxes out, on whatever device has room meanwhile.
+
+```python
+with DetectionSession(shared_pool(), settings, Sizing(), policy, print) as session:
+    for outcome in session.detect([rgb, rgb], DetectionThresholds()):
+        ...
+```
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ocr_assets.gpu.faults import DeviceFaultError, OutOfDeviceMemoryError
+from ocr_assets.gpu.footprint import canvas_pixels
+from ocr_assets.gpu.ledger import gib
+from ocr_assets.gpu.placement import NoRoomError, Placed, PlacementPolicy, waiting_for_room
+from ocr_assets.gpu.snapshot import take_snapshot
+from ocr_assets.ocr.boxes import TextBox
+from ocr_assets.ocr.detector import (
+    DetectionError,
+    DetectionThresholds,
+    DeviceError,
+    ModelSettings,
+    Picture,
+)
+from ocr_assets.ocr.reader import LeaseTooSmallError, Reader, Sizing, Tally
+from ocr_assets.ocr.reader_pool import ReaderNotLoadedError, ReaderPool
+
+MESSAGE_SECONDS = 30.0
+LONGEST_COOLDOWN_SECONDS = 600.0
+ATTEMPTS = 3  # at a single frame that a GPU has no memory for
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What was found on one frame.
+
+    Attributes:
+        boxes: The text boxes.
+        device: PyTorch's name of the device it was found on: `cuda:0`, `cpu`.
+        milliseconds: The frame's share of the time that its batch took.
+    """
+
+    boxes: list[TextBox]
+    device: str
+    milliseconds: float
+
+
+@dataclass
+class _Exclusion:
+    """A GPU that ran out of memory under us, and until when we stay away."""
+
+    reason: str
+    until: float
+    seconds: float
+
+
+class DetectionSession:
+    """Detects text for one step, and counts what happened to the work.
+
+    A context manager: leaving the block gives the reader back to the pool.
+
+    Attributes:
+        tally: The numbers so far.
+    """
+
+    def __init__(
+        self,
+        pool: ReaderPool,
+        settings: ModelSettings,
+        sizing: Sizing,
+        policy: PlacementPolicy,
+        say: Callable[[str], None],
+    ) -> None:
+        """Nothing is loaded before there is a frame.
+
+        Args:
+            pool: The process's readers.
+            settings: Which model.
+            sizing: How large a reader is.
+            policy: Where readers may go.
+            say: Takes messages on moves and waits, for people to read.
+
+        Raises:
+            DeviceError: The policy asks for a GPU and this process sees none.
+        """
+        self.tally = Tally()
+        self._pool = pool
+        self._settings = settings
+        self._sizing = sizing
+        self._policy = policy
+        self._say = say
+        self._reader: Reader | None = None
+        self._left: tuple[Placed, str] | None = None
+        self._failures = 0
+        self._excluded: dict[str, _Exclusion] = {}
+        self._rechecked = float("-inf")
+        self._overflow = ExitStack()
+        if policy.device == "cuda":
+            snapshot = take_snapshot()
+            if not snapshot.usable:
+                raise DeviceError(
+                    "device is `cuda`, but there is no GPU to use: "
+                    f"{'; '.join(snapshot.problems) or 'NVML lists none'}. Mend that, or set "
+                    "device to `auto` or `cpu`"
+                )
+
+    def __enter__(self) -> Self:
+        """Nothing more."""
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Gives the reader back."""
+        self._overflow.close()
+        if self._reader is not None:
+            self._pool.give_back(self._reader, idle_seconds=self._policy.idle_seconds)
+            self._reader = None
+
+    def detect(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds
+    ) -> list[Detected | DetectionError]:
+        """The outcome for each picture, in order.
+
+        Args:
+            pictures: uint8, (height, width, 3), RGB, all of one size.
+            thresholds: EasyOCR's parameters.
+
+        Raises:
+            NoRoomError: There was no room for a reader, for as long as the policy waits.
+            DeviceFaultError: CUDA is broken in this process.
+            DeviceError: The policy asks for a GPU, and none can be used.
+            WeightsError: The weights are missing or not the published ones.
+            StateError: The state directory cannot be used.
+        """
+        outcomes: list[Detected | DetectionError] = []
+        while len(outcomes) < len(pictures):
+            outcomes += self._detect_some(pictures[len(outcomes) :], thresholds)
+        return outcomes
+
+    def _detect_some(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds
+    ) -> Sequence[Detected | DetectionError]:
+        height, width = pictures[0].shape[:2]
+        pixels = canvas_pixels(
+            width, height, canvas_size=thresholds.canvas_size, mag_ratio=thresholds.mag_ratio
+        )
+        reader = self._reader_for(pixels)
+        started = time.perf_counter()
+        try:
+            found = reader.detect(pictures, thresholds, self.tally)
+        except DetectionError as error:
+            return [error]
+        except LeaseTooSmallError as reason:
+            self._leave(reader, str(reason))
+            return []
+        except OutOfDeviceMemoryError as error:
+            self._failures += 1
+            if reader.on_cpu or self._failures == ATTEMPTS:
+                self._failures = 0
+                return [DetectionError(f"not enough memory for {width}x{height} pixels: {error}")]
+            self._exclude(reader.placed, error)
+            self._leave(reader, f"out of memory with a single frame: {error}")
+            return []
+        except DeviceFaultError as fault:
+            self._reader = None
+            self._pool.give_up_cuda(reader, fault)
+            raise
+        self._failures = 0
+        device = reader.placed.torch_device
+        milliseconds = (time.perf_counter() - started) * 1000 / len(found)
+        self.tally.frames[device] += len(found)
+        return [Detected(boxes, device, milliseconds) for boxes in found]
+
+    def _reader_for(self, pixels: int) -> Reader:
+        if self._reader is None:
+            self._reader = self._find_reader(pixels)
+            self._arrived(self._reader, pixels)
+        elif self._reader.on_cpu and self._policy.device == "auto":
+            self._return_to_gpu(self._reader, pixels)
+        return self._reader
+
+    def _find_reader(self, pixels: int) -> Reader:
+        """Tries the GPUs, then the CPU if the policy admits it, then waits and tries again."""
+        started = time.monotonic()
+        announced = float("-inf")
+        with ExitStack() as waiting:
+            while True:
+                tried = self._try_everywhere(pixels)
+                if isinstance(tried, Reader):
+                    return tried
+                waited = time.monotonic() - started
+                self._refuse_to_wait(tried, waited)
+                if announced < 0:
+                    self.tally.waits += 1
+                    waiting.enter_context(self._waiting(pixels, cpu=self._cpu_admitted()))
+                    waiting.callback(self._count_wait, started)
+                if time.monotonic() - announced > MESSAGE_SECONDS:
+                    announced = time.monotonic()
+                    limit = self._policy.wait_seconds
+                    self._say(f"waiting for room ({waited:.0f} of {limit:.0f} s): {tried}")
+                time.sleep(self._policy.poll_seconds * random.uniform(0.5, 1.5))
+
+    def _try_everywhere(self, pixels: int) -> Reader | NoRoomError:
+        refusals: list[NoRoomError] = []
+        if self._policy.device != "cpu":
+            try:
+                return self._take_on_gpu(pixels)
+            except NoRoomError as refusal:
+                refusals.append(refusal)
+        if self._cpu_admitted():
+            try:
+                return self._pool.take_on_cpu(self._settings, self._sizing, self._policy, pixels)
+            except NoRoomError as refusal:
+                refusals.append(refusal)
+        sentence = "; ".join(str(refusal) for refusal in refusals)
+        return NoRoomError(sentence, never=all(refusal.never for refusal in refusals))
+
+    def _take_on_gpu(self, pixels: int) -> Reader:
+        """As the pool's, passing over GPUs on which a reader failed to load."""
+        while True:
+            try:
+                return self._pool.take_on_gpu(
+                    self._settings, self._sizing, self._policy, pixels, excluded=self._passed_over()
+                )
+            except ReaderNotLoadedError as error:
+                self._exclude(error.placed, error)
+                if self._policy.device == "cuda" and isinstance(error.__cause__, DeviceError):
+                    raise error.__cause__ from error
+
+    def _cpu_admitted(self) -> bool:
+        if self._policy.device != "auto":
+            return self._policy.device == "cpu"
+        if self._policy.when_gpu_full == "cpu":
+            return True
+        hopeless = [uuid for uuid, one in self._excluded.items() if one.until == float("inf")]
+        return all(gpu.uuid in hopeless for gpu in take_snapshot().usable)
+
+    def _refuse_to_wait(self, refusal: NoRoomError, waited: float) -> None:
+        if refusal.never:
+            raise NoRoomError(f"a reader fits nowhere: {refusal}", never=True)
+        if self._policy.when_gpu_full == "fail" and not self._cpu_admitted():
+            raise NoRoomError(
+                f"no GPU has room, and when_gpu_full is `fail`: {refusal}", never=False
+            )
+        if waited >= self._policy.wait_seconds:
+            raise NoRoomError(
+                f"no room for a reader within {waited:.0f} s (wait_seconds): {refusal}",
+                never=False,
+            )
+
+    def _return_to_gpu(self, reader: Reader, pixels: int) -> None:
+        """From the CPU back to a GPU, if one has room by now."""
+        if time.monotonic() - self._rechecked < self._policy.recheck_seconds:
+            return
+        self._rechecked = time.monotonic()
+        try:
+            on_gpu = self._take_on_gpu(pixels)
+        except NoRoomError:
+            return
+        self._pool.give_back(reader, idle_seconds=self._policy.idle_seconds)
+        self._left = (reader.placed, "a GPU has room")
+        self._reader = on_gpu
+        self._arrived(on_gpu, pixels)
+
+    def _arrived(self, reader: Reader, pixels: int) -> None:
+        """Says where the work goes on."""
+        self._overflow.close()
+        lease = f"{reader.placed.label}, {gib(reader.placed.lease.size_bytes)} leased"
+        if self._left is None:
+            self._say(f"detecting on {lease}")
+        elif self._left[0].device_id != reader.placed.device_id:
+            self.tally.moves += 1
+            self._say(f"moved from {self._left[0].label} to {lease}: {self._left[1]}")
+        if reader.on_cpu:
+            self._rechecked = time.monotonic()
+            if self._policy.device == "auto":
+                self._overflow.enter_context(self._waiting(pixels, cpu=False))
+        else:
+            self.tally.lease_bytes = max(self.tally.lease_bytes, reader.placed.lease.size_bytes)
+
+    def _leave(self, reader: Reader, reason: str) -> None:
+        self._reader = None
+        self._left = (reader.placed, reason)
+        self._pool.discard(reader)
+
+    def _exclude(self, placed: Placed, error: Exception) -> None:
+        """Stays away from a GPU: for good if PyTorch cannot use it, else longer each time."""
+        before = self._excluded.get(placed.device_id)
+        if isinstance(error.__cause__, DeviceError):
+            seconds = float("inf")
+        elif before is None:
+            seconds = self._policy.cooldown_seconds
+        else:
+            seconds = min(2 * before.seconds, LONGEST_COOLDOWN_SECONDS)
+        self._excluded[placed.device_id] = _Exclusion(
+            str(error), time.monotonic() + seconds, seconds
+        )
+        self._say(f"{placed.label} is left alone for {seconds:.0f} s: {error}")
+
+    def _passed_over(self) -> dict[str, str]:
+        now = time.monotonic()
+        return {uuid: one.reason for uuid, one in self._excluded.items() if now < one.until}
+
+    def _waiting(self, pixels: int, *, cpu: bool) -> AbstractContextManager[None]:
+        size_bytes = self._pool.footprint(self._settings, on_cpu=False).bytes_for(pixels)
+        return waiting_for_room(
+            self._policy, size_bytes, gpus=self._policy.device != "cpu", cpu=cpu
+        )
+
+    def _count_wait(self, started: float) -> None:
+        self.tally.wait_seconds += time.monotonic() - started

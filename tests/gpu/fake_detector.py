@@ -1,0 +1,155 @@
+"""A detector that takes memory from a fake GPU, as PyTorch would, and finds made-up text."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ocr_assets.ocr.boxes import TextBox, rect_box
+from ocr_assets.ocr.detector import (
+    AllocatorMemory,
+    DetectionThresholds,
+    Detector,
+    ModelSettings,
+    Picture,
+)
+from tests.fake_nvml import Allocation, allocate
+
+GIB = 1024**3
+CONTEXT_BYTES = 300 * 1024**2  # of the fake CUDA, and part of what it takes at load
+
+
+@dataclasses.dataclass(frozen=True)
+class Appetite:
+    """What a fake detector takes: at load, context included, and per pixel of a batch."""
+
+    load_bytes: int = 1 * GIB
+    pixel_bytes: int = 768
+    load_seconds: float = 0.0
+    batch_seconds: float = 0.0
+
+
+class FakeDetector:
+    """Allocates as PyTorch's caching allocator does: what a batch took stays until it is freed."""
+
+    def __init__(
+        self, state: Path, uuid: str, appetite: Appetite, find: Callable[[Picture], list[TextBox]]
+    ) -> None:
+        self._appetite = appetite
+        self._find = find
+        self._total_bytes = 0
+        self._cap_bytes: float | None = None
+        self._peak_bytes = appetite.load_bytes
+        self.threads: set[str] = set()
+        self._allocation: Allocation = allocate(state, uuid, appetite.load_bytes)
+        time.sleep(appetite.load_seconds)
+
+    def detect_batch(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds
+    ) -> list[list[TextBox]]:
+        self.threads.add(threading.current_thread().name)
+        height, width = pictures[0].shape[:2]
+        needed = self._appetite.load_bytes
+        needed += len(pictures) * height * width * self._appetite.pixel_bytes
+        if needed > self._allocation.size_bytes:
+            self._refuse_above_cap(needed)
+            self._allocation.resize(needed)
+            self._peak_bytes = max(self._peak_bytes, needed)
+        time.sleep(self._appetite.batch_seconds)
+        return [self._find(picture) for picture in pictures]
+
+    def memory(self) -> AllocatorMemory:
+        taken = (self._allocation.size_bytes, self._peak_bytes)
+        return AllocatorMemory(*(max(size - CONTEXT_BYTES, 0) for size in taken))
+
+    def cap_memory(self, fraction: float) -> None:
+        import pynvml
+
+        from ocr_assets.gpu import nvml
+
+        with nvml.session():
+            handle = pynvml.nvmlDeviceGetHandleByUUID(self._allocation._uuid)
+            self._cap_bytes = fraction * pynvml.nvmlDeviceGetMemoryInfo(handle).total
+
+    def empty_cache(self) -> None:
+        self._allocation.resize(self._appetite.load_bytes)
+
+    def use_threads(self, count: int) -> None:
+        raise AssertionError("a detector on a GPU is not told how many threads to use")
+
+    def close(self) -> None:
+        self._allocation.free()
+
+    def _refuse_above_cap(self, size_bytes: int) -> None:
+        if self._cap_bytes is not None and size_bytes - CONTEXT_BYTES > self._cap_bytes:
+            import torch
+
+            raise torch.OutOfMemoryError(
+                f"CUDA out of memory: {size_bytes} bytes are more than the process is allowed"
+            )
+
+
+class CpuDetector:
+    """The same on the CPU: no memory counted, the number of threads noted."""
+
+    def __init__(
+        self, find: Callable[[Picture], list[TextBox]], batch_seconds: float = 0.0
+    ) -> None:
+        self._find = find
+        self._batch_seconds = batch_seconds
+        self.thread_counts: list[int] = []
+        self.closed = False
+
+    def detect_batch(
+        self, pictures: Sequence[Picture], thresholds: DetectionThresholds
+    ) -> list[list[TextBox]]:
+        time.sleep(self._batch_seconds)
+        return [self._find(picture) for picture in pictures]
+
+    def memory(self) -> AllocatorMemory:
+        return AllocatorMemory(0, 0)
+
+    def cap_memory(self, fraction: float) -> None:
+        raise AssertionError("there is nothing to cap on the CPU")
+
+    def empty_cache(self) -> None:
+        """Nothing is cached."""
+
+    def use_threads(self, count: int) -> None:
+        self.thread_counts.append(count)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeLoader:
+    """Loads fake detectors and keeps them for the test to look at."""
+
+    def __init__(
+        self,
+        state: Path,
+        appetite: Appetite | None = None,
+        *,
+        find: Callable[[Picture], list[TextBox]] | None = None,
+        cpu_batch_seconds: float = 0.0,
+    ) -> None:
+        self._state = state
+        self.appetite = appetite or Appetite()
+        self._find = find or made_up_text
+        self._cpu_batch_seconds = cpu_batch_seconds
+        self.loaded: list[Detector] = []
+
+    def __call__(self, settings: ModelSettings, device: str, uuid: str) -> Detector:
+        detector: Detector
+        if device == "cpu":
+            detector = CpuDetector(self._find, self._cpu_batch_seconds)
+        else:
+            detector = FakeDetector(self._state, uuid, self.appetite, self._find)
+        self.loaded.append(detector)
+        return detector
+
+
+def made_up_text(picture: Picture) -> list[TextBox]:
+    """One box as wide as the picture's first pixel is bright, so that results can be compared."""
+    return [rect_box(0, int(picture[0, 0, 0]), 0, 10)]

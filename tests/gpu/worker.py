@@ -1,0 +1,47 @@
+"""One of forty processes that share a fake GPU; the test kills some of them."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+
+from ocr_assets.gpu.placement import PlacementPolicy
+from ocr_assets.ocr.detector import DetectionThresholds, ModelSettings
+from ocr_assets.ocr.reader import Sizing
+from ocr_assets.ocr.reader_pool import ReaderPool
+from ocr_assets.ocr.session import Detected, DetectionSession
+from tests.gpu.fake_detector import Appetite, FakeLoader
+
+GIB = 1024**3
+FRAMES = 3
+
+
+def work(
+    environment: dict[str, str], policy: PlacementPolicy, tasks: list[int], done: Path
+) -> None:
+    """Does the tasks, each with a reader of its own for a random time, and notes what is done."""
+    os.environ.update(environment)
+    loader = FakeLoader(Path(environment["FAKE_NVML_STATE"]))
+    pool = ReaderPool(loader)
+    picture = np.zeros((480, 640, 3), np.uint8)
+    with done.open("a") as log:
+        for task in tasks:
+            # The same memory in each, 1.2 GiB at load and 1.75 GiB with a frame, in random times.
+            loader.appetite = Appetite(
+                load_bytes=int(1.2 * GIB),
+                pixel_bytes=int(0.55 * GIB) // (480 * 640),
+                load_seconds=random.uniform(0.01, 0.05),
+                batch_seconds=random.uniform(0.05, 0.3),
+            )
+            with DetectionSession(
+                pool, ModelSettings(), Sizing(1, 2 * GIB), policy, lambda message: None
+            ) as session:
+                outcomes = session.detect([picture] * FRAMES, DetectionThresholds())
+                assert all(isinstance(outcome, Detected) for outcome in outcomes)
+                devices = [outcome.device for outcome in outcomes]  # type: ignore[union-attr]
+            pool.close_idle()
+            line = {"task": task, "devices": devices, "oom": session.tally.out_of_memory}
+            log.write(json.dumps(line) + "\n")
+            log.flush()
