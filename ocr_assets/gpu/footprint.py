@@ -20,7 +20,6 @@ tensors, for what the caching allocator loses to fragments; 512 MiB for a CUDA c
 500 MB are common); 256 MiB for cuDNN. The first batch on a real GPU corrects them.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,20 +84,26 @@ class Footprint:
         return max(int((size_bytes - none) / (one - none)), 0) if one > none else 0
 
     def corrected(
-        self, peak_bytes: int, pixels: int, batch: int, precision: Precision = "fp32"
+        self,
+        loaded_bytes: int,
+        peak_bytes: int,
+        batch_pixels: int,
+        precision: Precision = "fp32",
     ) -> "Footprint":
         """The same, fitted to what a batch really took, with a margin of a tenth.
 
         Args:
-            peak_bytes: The most that was taken, the context included.
-            pixels: Of one frame's canvas.
-            batch: Frames at once.
+            loaded_bytes: What was taken before the first batch, the CUDA context included.
+            peak_bytes: The most that was taken in the batch, the context included.
+            batch_pixels: Canvas pixels of all its frames.
             precision: Of weights and activations.
         """
         scale = ELEMENT_BYTES[precision] / 4
-        activations = max(peak_bytes - self.fixed_bytes - scale * self.weights_bytes, 0)
-        return dataclasses.replace(
-            self, bytes_per_pixel=MARGIN * activations / (scale * pixels * batch)
+        activations = max(peak_bytes - loaded_bytes, 0)
+        return Footprint(
+            weights_bytes=0,  # part of what was loaded
+            fixed_bytes=loaded_bytes,
+            bytes_per_pixel=MARGIN * activations / (scale * batch_pixels),
         )
 
 

@@ -128,8 +128,9 @@ class Reader:
         self._device_leases_bytes = device_leases_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reader {placed.torch_device}")
         self._loading: Future[Detector] | None = None
-        self._failed_pixels: int | None = None
+        self._most_pixels: int | None = None
         self._learned_pixels = 0
+        self._loaded_bytes = 0
         self._threads_set = float("-inf")
 
     @property
@@ -180,6 +181,7 @@ class Reader:
     def _load(self, load: LoadDetector) -> Detector:
         with _device_errors():
             detector = load(self.settings, self.placed.torch_device, self.placed.device_id)
+            self._loaded_bytes = detector.memory().reserved_bytes + CONTEXT_BYTES
             self._lease_changed(detector)
         return detector
 
@@ -217,8 +219,8 @@ class Reader:
                 if self.on_cpu or not self._grow(detector, int(self._lease_bytes * GROWTH)):
                     if batch == 1:
                         raise
-                    self._failed_pixels = batch * pixels
                     batch //= 2
+                    self._most_pixels = batch * pixels
                     tally.halvings += 1
             else:
                 self._learn(detector, batch * pixels, pixels, tally)
@@ -231,8 +233,7 @@ class Reader:
     def _admitted_batch(self, detector: Detector, pixels: int, wanted: int) -> int:
         """How many frames go at once: no more than the lease covers, made larger if need be."""
         wanted = 1 if self.on_cpu else min(wanted, self._sizing.max_batch_frames)
-        if self._failed_pixels is not None:
-            wanted = max(min(wanted, (self._failed_pixels - 1) // pixels), 1)
+        wanted = self._bounded(wanted, pixels)
         if self._sizing.fixed_bytes is not None and not self.on_cpu:
             return wanted  # the operator knows better than the formula
         covered = self.footprint.batch_for(self._lease_bytes, pixels)
@@ -245,6 +246,12 @@ class Reader:
                 "be had"
             )
         return min(max(covered, 1), wanted)
+
+    def _bounded(self, batch: int, pixels: int) -> int:
+        """No more than what was left after a batch had to be halved, but one frame at least."""
+        if self._most_pixels is None:
+            return batch
+        return max(min(batch, self._most_pixels // pixels), 1)
 
     def _grow(self, detector: Detector, size_bytes: int) -> bool:
         """Makes the lease larger, if the operator lets it and there is room."""
@@ -269,16 +276,14 @@ class Reader:
             # With two models in the process nobody knows whose peak it is.
             if alone and self._sizing.fixed_bytes is None:
                 self.footprint = self.footprint.corrected(
-                    memory.peak_bytes + CONTEXT_BYTES, batch_pixels, 1
+                    self._loaded_bytes, memory.peak_bytes + CONTEXT_BYTES, batch_pixels
                 )
                 self._fit_lease(pixels)
             self._lease_changed(detector)
         tally.lease_bytes = max(tally.lease_bytes, self._lease_bytes)
 
     def _fit_lease(self, pixels: int) -> None:
-        batch = self._sizing.max_batch_frames
-        if self._failed_pixels is not None:
-            batch = max(min(batch, (self._failed_pixels - 1) // pixels), 1)
+        batch = self._bounded(self._sizing.max_batch_frames, pixels)
         size_bytes = max(
             self.footprint.bytes_for(pixels, batch), self.footprint.bytes_for(self._learned_pixels)
         )

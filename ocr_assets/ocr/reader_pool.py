@@ -67,6 +67,7 @@ class ReaderPool:
         self._load = load
         self._lock = threading.RLock()
         self._readers: list[Reader] = []
+        self._footprints: dict[tuple[ModelSettings, bool], Footprint] = {}
         self._reaper: threading.Thread | None = None
         self._fault: DeviceFaultError | None = None
 
@@ -168,9 +169,8 @@ class ReaderPool:
     def discard(self, reader: Reader) -> None:
         """As `give_back`, but nobody gets it again, and it is closed once nobody uses it."""
         with self._lock:
-            if reader in self._readers:
-                self._readers.remove(reader)
-        self.give_back(reader, idle_seconds=0.0)
+            self._remove(reader)
+            self.give_back(reader, idle_seconds=0.0)
 
     def give_up_cuda(self, reader: Reader, fault: DeviceFaultError) -> None:
         """Marks CUDA as broken in this process.
@@ -179,15 +179,14 @@ class ReaderPool:
         """
         with self._lock:
             self._fault = fault
-            if reader in self._readers:
-                self._readers.remove(reader)
+            self._remove(reader)
 
     def close_idle(self) -> int:
         """Closes the readers that nobody uses; returns how many there were."""
         with self._lock:
             idle = [reader for reader in self._readers if reader.users == 0]
             for reader in idle:
-                self._readers.remove(reader)
+                self._remove(reader)
                 reader.close()
             return len(idle)
 
@@ -198,12 +197,22 @@ class ReaderPool:
 
     def footprint(self, settings: ModelSettings, *, on_cpu: bool) -> Footprint:
         """What a reader takes, as far as this process knows."""
+        for reader in self._of(settings):
+            if reader.on_cpu == on_cpu:
+                return reader.footprint
+        if (settings, on_cpu) in self._footprints:
+            return self._footprints[settings, on_cpu]
         kind = Footprint.for_cpu if on_cpu else Footprint.for_gpu
-        known = (reader.footprint for reader in self._of(settings) if reader.on_cpu == on_cpu)
-        return next(known, None) or kind(recognize=settings.recognize)
+        return kind(recognize=settings.recognize)
 
     def _of(self, settings: ModelSettings) -> list[Reader]:
         return [reader for reader in self._readers if reader.settings == settings]
+
+    def _remove(self, reader: Reader) -> None:
+        """Nobody gets it any more; what was learned of its size is kept."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+            self._footprints[reader.settings, reader.on_cpu] = reader.footprint
 
     def _start(
         self,
@@ -259,7 +268,7 @@ class ReaderPool:
                     return
                 for reader in idle:
                     if time.monotonic() >= reader.idle_until or _is_wanted(reader):
-                        self._readers.remove(reader)
+                        self._remove(reader)
                         reader.close()
 
 

@@ -305,7 +305,8 @@ class DetectionSession:
         self._excluded[placed.device_id] = _Exclusion(
             str(error), time.monotonic() + seconds, seconds
         )
-        self._say(f"{placed.label} is left alone for {seconds:.0f} s: {error}")
+        long = "from now on" if seconds == float("inf") else f"for {seconds:.0f} s"
+        self._say(f"{placed.label} is not used {long}: {error}")
 
     def _passed_over(self) -> dict[str, str]:
         now = time.monotonic()

@@ -15,7 +15,7 @@ from ocr_assets.ocr.session import Detected, DetectionSession
 from tests.gpu.fake_detector import Appetite, FakeLoader
 
 GIB = 1024**3
-FRAMES = 3
+FRAMES = 10
 
 
 def work(
@@ -33,7 +33,7 @@ def work(
                 load_bytes=int(1.2 * GIB),
                 pixel_bytes=int(0.55 * GIB) // (480 * 640),
                 load_seconds=random.uniform(0.01, 0.05),
-                batch_seconds=random.uniform(0.05, 0.3),
+                batch_seconds=random.uniform(0.02, 0.1),
             )
             with DetectionSession(
                 pool, ModelSettings(), Sizing(1, 2 * GIB), policy, lambda message: None
