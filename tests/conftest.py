@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ocr_assets.ocr.detector import ModelSettings, TextDetector
+from ocr_assets.settings import STATE_VARIABLE
 
 pytest_plugins = ["tests.fake_nvml.fixtures"]
 
@@ -20,6 +21,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("PyTorch sees no CUDA device")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_state_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Leases of these tests alone, so that nothing else on the machine is waited for."""
+    os.environ[STATE_VARIABLE] = str(tmp_path_factory.mktemp("leases"))
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def materialize_day(
     layout: str = "auto",
     frames: dict[str, Any] | None = None,
     rule: dict[str, Any] | None = None,
+    easyocr: EasyOCRResource | None = None,
     raise_on_error: bool = True,
 ) -> dg.ExecuteInProcessResult:
     """Materialises assets for a day, with their checks.
@@ -40,6 +41,7 @@ def materialize_day(
         layout: The video source's layout.
         frames: Config of sampled_frames.
         rule: Config of filtered_dataset.
+        easyocr: The detector's resource; by default real EasyOCR on the CPU.
         raise_on_error: Whether a failing step raises.
     """
     names = {asset.key.to_user_string() for asset in assets}
@@ -51,7 +53,7 @@ def materialize_day(
         resources={
             "video_source": VideoSource(root=str(source), layout=layout),
             "tables": Tables(root=str(data)),
-            "easyocr": EasyOCRResource(device="cpu"),
+            "easyocr": easyocr or EasyOCRResource(device="cpu"),
         },
         run_config={
             "ops": {name: {"config": value} for name, value in config.items() if name in names}

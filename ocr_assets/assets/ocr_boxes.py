@@ -1,6 +1,8 @@
 """The text on the sampled frames."""
 
 import dataclasses
+import datetime as dt
+import hashlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +27,8 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.schemas import OcrBoxes
 from ocr_assets.video.images import decode_image
 
+CODE_VERSION = "1"
+
 
 @dg.asset(
     deps=["sampled_frames"],
@@ -32,7 +36,7 @@ from ocr_assets.video.images import decode_image
     group_name=settings.GROUP,
     owners=settings.OWNERS,
     kinds={"pytorch", "deltalake"},
-    code_version="1",
+    code_version=CODE_VERSION,
     metadata={"dagster/column_schema": column_schema(OcrBoxes)},
 )
 def ocr_boxes(
@@ -40,38 +44,52 @@ def ocr_boxes(
 ) -> dg.MaterializeResult[None]:
     """EasyOCR's text boxes on every sampled frame, and the share of the frame they cover."""
     date = partition_date(context)
-    frames = tables.sampled_frames.scan(date).filter(pl.col("error").is_null())
-    total = int(frames.select(pl.len()).collect().item())
-    progress = Progress(context.log.info, "frames", total=total)
+    parts = list(tables.sampled_frames.scan_parts(date))
+    total = _count_frames(parts)
     sheet = ContactSheet()
-    failed = 0
     with (
         easyocr.session(context.log.info) as session,
-        tables.ocr_boxes.replace(date) as writer,
+        tables.ocr_boxes.replace(date, resume_key=_resume_key(tables, date, easyocr)) as writer,
     ):
-        for part in tables.sampled_frames.scan_parts(date):
+        done = _count_frames(parts[: writer.resumed_parts])
+        if done:
+            context.log.info(f"{done} of {total} frames were done by an earlier try")
+        progress = Progress(context.log.info, "frames", total=total - done)
+        for part in parts[writer.resumed_parts :]:
             rows = []
-            for frames_alike in _batches(part, easyocr.max_batch_frames):
-                detected = _detect(frames_alike, session, easyocr.thresholds(), sheet)
-                if frames_alike[0]["error"] is None:
-                    failed += sum(row["error"] is not None for row in detected)
-                    progress.advance(len(detected))
-                rows += detected
+            for alike in _batches(part, easyocr.max_batch_frames):
+                rows += _detect(alike, session, easyocr.thresholds(), sheet)
+                if alike[0]["error"] is None:
+                    progress.advance(len(alike))
             writer.append(_frame(rows))
             writer.end_part()
-    rate = total / max(progress.seconds, 1e-9)
-    tally = session.tally
-    context.log.info(f"{total - failed} frames, {rate:.1f}/s, {failed} failed; {tally.sentence()}")
+    detected = tables.ocr_boxes.scan(date).select(pl.col("boxes").count()).collect().item()
+    rate = progress.done / max(progress.seconds, 1e-9)
+    context.log.info(
+        f"{detected} frames, {rate:.1f}/s, {total - detected} failed; {session.tally.sentence()}"
+    )
     return dg.MaterializeResult(
         metadata={
             **written(tables.ocr_boxes, writer),
-            "frames": total - failed,
-            "failed": failed,
+            "frames": detected,
+            "failed": total - detected,
             "frames_per_second": rate,
-            **_device_metadata(tally),
+            **_device_metadata(session.tally),
             "most_covered_frames": dg.MetadataValue.md(sheet.markdown()),
         }
     )
+
+
+def _count_frames(parts: list[pl.LazyFrame]) -> int:
+    frames = [part.filter(pl.col("error").is_null()).select(pl.len()) for part in parts]
+    return sum(int(count.item()) for count in pl.collect_all(frames))
+
+
+def _resume_key(tables: Tables, date: dt.date, easyocr: EasyOCRResource) -> str:
+    """What the boxes are made from and how, so that an interrupted step can be taken up."""
+    frames = [path.name for path in tables.sampled_frames.parts(date)]
+    made_from = (frames, CODE_VERSION, easyocr.model(), easyocr.thresholds())
+    return hashlib.sha256(repr(made_from).encode()).hexdigest()
 
 
 def _batches(part: pl.LazyFrame, most: int) -> Iterator[list[dict[str, Any]]]:

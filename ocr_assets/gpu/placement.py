@@ -18,7 +18,7 @@ from ocr_assets.gpu.nvml import NvmlUnavailableError
 from ocr_assets.gpu.snapshot import Gpu, Memory, read_memory, take_snapshot
 
 DevicePolicy = Literal["auto", "cpu", "cuda"]
-WhenGpuFull = Literal["cpu", "wait", "fail"]
+WhenGpuFull = Literal["auto", "cpu", "wait", "fail"]
 
 CPU = "cpu"
 MIB = 1024**2
@@ -43,7 +43,8 @@ class PlacementPolicy:
 
     Attributes:
         device: `cpu`, `cuda`, or `auto`: GPUs if this process sees any, else the CPU.
-        when_gpu_full: What to do while no GPU has room: use the `cpu`, `wait`, or `fail`.
+        when_gpu_full: What to do while no GPU has room: use the `cpu`, `wait`, `fail`, or `auto`:
+            `cpu` if the device is `auto`, `wait` if it is `cuda`.
         wait_seconds: How long to wait before that is an error.
         max_fraction: Greatest sum of leases, as a share of a GPU's memory.
         headroom_bytes: Free memory that is never leased.
@@ -60,7 +61,7 @@ class PlacementPolicy:
 
     state_directory: Path
     device: DevicePolicy = "auto"
-    when_gpu_full: WhenGpuFull = "cpu"
+    when_gpu_full: WhenGpuFull = "auto"
     wait_seconds: float = 3600.0
     max_fraction: float = 0.9
     headroom_bytes: int = 512 * MIB
@@ -79,6 +80,13 @@ class PlacementPolicy:
                 "device `cuda` rules the CPU out, so when_gpu_full cannot be `cpu`; "
                 "set it to `wait` or `fail`, or device to `auto`"
             )
+
+    @property
+    def overflow(self) -> Literal["cpu", "wait", "fail"]:
+        """What is done while no GPU has room; of use only where there is one."""
+        if self.when_gpu_full == "auto":
+            return "wait" if self.device == "cuda" else "cpu"
+        return self.when_gpu_full
 
     @property
     def gpu_limits(self) -> Limits:

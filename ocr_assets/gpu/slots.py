@@ -92,7 +92,7 @@ def make_plan(policy: PlacementPolicy, gpu_sizes_bytes: Sequence[int], cpu_size_
     gpus = [] if policy.device == "cpu" else snapshot.usable
     slots = tuple(_gpu_slots(policy, gpu, gpu_sizes_bytes) for gpu in gpus)
     uses_cpu = policy.device == "cpu" or (
-        policy.device == "auto" and (policy.when_gpu_full == "cpu" or not slots)
+        policy.device == "auto" and (policy.overflow == "cpu" or not slots)
     )
     return Plan(snapshot, slots, _cpu_slots(policy, cpu_size_bytes) if uses_cpu else None)
 

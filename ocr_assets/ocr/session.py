@@ -240,7 +240,7 @@ class DetectionSession:
     def _cpu_admitted(self) -> bool:
         if self._policy.device != "auto":
             return self._policy.device == "cpu"
-        if self._policy.when_gpu_full == "cpu":
+        if self._policy.overflow == "cpu":
             return True
         hopeless = [uuid for uuid, one in self._excluded.items() if one.until == float("inf")]
         return all(gpu.uuid in hopeless for gpu in take_snapshot().usable)
@@ -248,7 +248,7 @@ class DetectionSession:
     def _refuse_to_wait(self, refusal: NoRoomError, waited: float) -> None:
         if refusal.never:
             raise NoRoomError(f"a reader fits nowhere: {refusal}", never=True)
-        if self._policy.when_gpu_full == "fail" and not self._cpu_admitted():
+        if self._policy.overflow == "fail" and not self._cpu_admitted():
             raise NoRoomError(
                 f"no GPU has room, and when_gpu_full is `fail`: {refusal}", never=False
             )

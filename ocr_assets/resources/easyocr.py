@@ -35,11 +35,11 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         default="auto",
         description="`cpu`, `cuda`, or `auto`: a GPU if this process sees one, else the CPU.",
     )
-    when_gpu_full: WhenGpuFull | None = Field(
-        default=None,
+    when_gpu_full: WhenGpuFull = Field(
+        default="auto",
         description=(
             "While no GPU has room: work on the `cpu` and return when one has, `wait`, or `fail`. "
-            "Default: `cpu` with device `auto`, `wait` with device `cuda`."
+            "`auto` is `cpu` with device `auto`, and `wait` with device `cuda`."
         ),
     )
     wait_seconds: float = Field(
@@ -205,7 +205,7 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return PlacementPolicy(
             state_directory=Path(self.state_directory or settings.state_directory()),
             device=self.device,
-            when_gpu_full=self.when_gpu_full or ("wait" if self.device == "cuda" else "cpu"),
+            when_gpu_full=self.when_gpu_full,
             wait_seconds=self.wait_seconds,
             max_fraction=self.max_fraction,
             headroom_bytes=self.headroom_bytes,

@@ -17,6 +17,8 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
+from ocr_assets.tables.checkpoint import Checkpoint
+
 ParquetCompression = Literal["zstd", "uncompressed"]
 
 COMMIT_ATTEMPTS = 30
@@ -126,9 +128,18 @@ class PartitionedTable:
             )
         return [self.path / _folder(date) / name for name in sorted(names)]
 
-    def replace(self, date: dt.date, part_size: PartSize | None = None) -> "PartitionWriter":
-        """A writer whose rows replace the partition when its `with` block ends without an error."""
-        return PartitionWriter(self, date, part_size or PartSize())
+    def replace(
+        self, date: dt.date, part_size: PartSize | None = None, *, resume_key: str | None = None
+    ) -> "PartitionWriter":
+        """A writer whose rows replace the partition when its `with` block ends without an error.
+
+        Args:
+            date: The partition.
+            part_size: When a part is full.
+            resume_key: What the rows are made from and how. With it, the parts finished before an
+                error or a crash are kept, and the next writer with the same key begins with them.
+        """
+        return PartitionWriter(self, date, part_size or PartSize(), resume_key)
 
     def open_for_writing(self) -> DeltaTable:
         """The table, created if it is not there yet."""
@@ -203,11 +214,18 @@ class PartitionWriter:
 
     Use it as a context manager: leaving the block commits, an exception inside it discards what was
     written and leaves the partition as it was.
+
+    Attributes:
+        row_count: Rows so far.
+        resumed_parts: Parts taken over from an earlier writer; go on with the part after them.
     """
 
-    def __init__(self, table: PartitionedTable, date: dt.date, part_size: PartSize) -> None:
+    def __init__(
+        self, table: PartitionedTable, date: dt.date, part_size: PartSize, resume_key: str | None
+    ) -> None:
         """See `PartitionedTable.replace`."""
         self.row_count = 0
+        self.resumed_parts = 0
         self._table = table
         self._date = date
         self._part_size = part_size
@@ -218,11 +236,23 @@ class PartitionWriter:
         self._buffered_bytes = 0
         self._fence = f"ocr_assets/{date.isoformat()}"
         self._seen_version: int | None = None
+        self._checkpoint = (
+            Checkpoint(table.path, _folder(date), self._writer_id, resume_key)
+            if resume_key is not None
+            else None
+        )
 
     def __enter__(self) -> Self:
         """Creates the table if need be and notes which commit of the partition is the last."""
         table = self._table.open_for_writing()
         self._seen_version = table.transaction_version(self._fence)
+        if self._checkpoint is not None:
+            self._parts = [
+                Part(self._table.path / relative, relative, rows)
+                for relative, rows in self._checkpoint.find()
+            ]
+            self.resumed_parts = len(self._parts)
+            self.row_count = sum(part.rows for part in self._parts)
         return self
 
     def __exit__(
@@ -231,17 +261,19 @@ class PartitionWriter:
         exception: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        """Commits, or after an exception removes the parts that nobody has seen."""
+        """Commits; or after an exception removes the parts, unless they can be resumed from."""
         try:
             if exception is None:
                 self.end_part()
                 if not self._parts:
                     self._write(self._table.schema.create_empty().drop("date"))
                 self._commit()
+                if self._checkpoint is not None:
+                    self._checkpoint.remove()
         except BaseException:
             self._discard()
             raise
-        if exception is not None:
+        if exception is not None and self._checkpoint is None:
             self._discard()
 
     def append(self, rows: pl.DataFrame) -> None:
@@ -277,6 +309,8 @@ class PartitionWriter:
                 rows.with_columns(date=pl.lit(self._date)),
             )
         )
+        if self._checkpoint is not None:
+            self._checkpoint.note([(part.relative, part.rows) for part in self._parts])
 
     def _commit(self) -> None:
         """One transaction: out with the partition's old parts, in with the new ones.
@@ -324,3 +358,5 @@ class PartitionWriter:
         for part in self._parts:
             if part.path.name not in committed:
                 part.path.unlink(missing_ok=True)
+        if self._checkpoint is not None:
+            self._checkpoint.remove()

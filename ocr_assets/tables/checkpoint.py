@@ -1,0 +1,55 @@
+"""The list of parts that a writer has finished and not committed yet, for whoever goes on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ocr_assets.tables.replace_file import replace_file
+
+FOLDER = "_unfinished"  # Delta passes over what begins with an underscore
+
+
+class Checkpoint:
+    """Parts of one partition, each with its number of rows, that were made from the same input.
+
+    It is kept up to date part by part, so that a process may die at any time.
+    """
+
+    def __init__(self, table: Path, partition: str, writer_id: str, key: str) -> None:
+        """Names a checkpoint; nothing is written before the first part.
+
+        Args:
+            table: The table's folder.
+            partition: The partition's folder in it.
+            writer_id: The writer's, so that two writers do not write over each other.
+            key: What the parts are made from and how; parts are reused under the same key alone.
+        """
+        self._table = table
+        self._partition = partition
+        self._key = key
+        self._path = table / FOLDER / f"{partition}-{writer_id}.json"
+        self._found: list[Path] = []
+
+    def find(self) -> list[tuple[str, int]]:
+        """Relative path and rows of the parts that an earlier writer left, in order."""
+        best: list[tuple[str, int]] = []
+        for path in sorted((self._table / FOLDER).glob(f"{self._partition}-*.json")):
+            noted = json.loads(path.read_text())
+            if noted["key"] != self._key:
+                continue
+            self._found.append(path)
+            parts = [(str(relative), int(rows)) for relative, rows in noted["parts"]]
+            there = [(self._table / relative).is_file() for relative, _ in parts]
+            if all(there) and len(parts) > len(best):
+                best = parts
+        return best
+
+    def note(self, parts: Sequence[tuple[str, int]]) -> None:
+        """Writes down the parts finished so far."""
+        with replace_file(self._path) as file:
+            json.dump({"key": self._key, "parts": list(parts)}, file)
+
+    def remove(self) -> None:
+        """The parts are in the table now, or gone."""
+        for path in (self._path, *self._found):
+            path.unlink(missing_ok=True)
