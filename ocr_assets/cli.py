@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        0 if it succeeded, whatever was dropped or quarantined; 1 if it failed; 130 if it was
-        interrupted. Bad arguments exit with 2.
+        0 if it succeeded, whatever was dropped or quarantined; 1 if it failed, or if `doctor` finds
+        that nothing can run; 130 if it was interrupted. Bad arguments exit with 2.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -128,6 +128,12 @@ def _parser() -> _Parser:
     )
     run.add_argument("--json", action="store_true", help="print a summary object and nothing else")
     run.set_defaults(command=_run)
+
+    doctor = commands.add_parser(
+        "doctor", help="what this machine has, who uses it, and how many readers would run where"
+    )
+    doctor.add_argument("--json", action="store_true", help="print an object")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -185,6 +191,15 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
     else:
         _print_table(summary)
     return SUCCEEDED
+
+
+def _doctor(options: argparse.Namespace, parser: _Parser) -> int:
+    from ocr_assets.definitions import easyocr
+    from ocr_assets.doctor import as_json, as_text, diagnose
+
+    diagnosis = diagnose(easyocr)
+    print(json.dumps(as_json(diagnosis)) if options.json else as_text(diagnosis))
+    return SUCCEEDED if diagnosis.works else FAILED
 
 
 def _date(text: str) -> dt.date:

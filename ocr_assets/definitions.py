@@ -13,6 +13,8 @@ from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 
+easyocr = EasyOCRResource()
+
 defs = dg.Definitions(
     assets=[video_manifest, sampled_frames, ocr_boxes, filtered_dataset],
     asset_checks=all_checks,
@@ -21,6 +23,6 @@ defs = dg.Definitions(
     resources={
         "video_source": VideoSource(root=settings.source_root(), layout=settings.source_layout()),
         "tables": Tables(root=settings.data_root()),
-        "easyocr": EasyOCRResource(),
+        "easyocr": easyocr,
     },
 )

@@ -48,7 +48,7 @@ def ocr_boxes(
     total = _count_frames(parts)
     sheet = ContactSheet()
     with (
-        easyocr.session(context.log.info) as session,
+        easyocr.session(context.log.info, f"ocr_boxes of {date}") as session,
         tables.ocr_boxes.replace(date, resume_key=_resume_key(tables, date, easyocr)) as writer,
     ):
         done = _count_frames(parts[: writer.resumed_parts])

@@ -171,13 +171,13 @@ class Ledger:
         self._drain_seconds = drain_seconds
         self._clock = clock
 
-    def take(self, size_bytes: int, limits: Limits, holder: str | None = None) -> "Lease":
+    def take(self, size_bytes: int, limits: Limits, holder: str = "") -> "Lease":
         """A lease, to be taken before the memory is.
 
         Args:
             size_bytes: What it covers.
             limits: What the operator allows.
-            holder: Who takes it, for people to read; by default the command and process.
+            holder: What it is for, for people to read; command and process are added.
 
         Raises:
             LeaseRefusedError: There is no room.
@@ -188,7 +188,7 @@ class Ledger:
             memory = self._measure()
             _admit(state, memory, limits, size_bytes)
             lease_id = uuid.uuid4().hex
-            record = LeaseRecord(lease_id, holder or _own_name(), size_bytes, 0, self._clock())
+            record = LeaseRecord(lease_id, _holder(holder), size_bytes, 0, self._clock())
             file = HeldFile(self._path(LEASES, lease_id), _written(record))
             lease = Lease(self, file, record)
             self._log("take", record, state.leased_bytes + size_bytes, memory, limits)
@@ -218,7 +218,7 @@ class Ledger:
     def waiting(self, size_bytes: int) -> "Waiter":
         """Tells other processes that this one waits for memory, until the waiter is closed."""
         with self._locked():
-            record = {"version": FORMAT_VERSION, "size_bytes": size_bytes, "holder": _own_name()}
+            record = {"version": FORMAT_VERSION, "size_bytes": size_bytes, "holder": _holder("")}
             return Waiter(self, HeldFile(self._path(WAITING, uuid.uuid4().hex), record))
 
     @contextmanager
@@ -531,9 +531,10 @@ def _parsed(path: Path, record: dict[str, Any]) -> LeaseRecord:
     )
 
 
-def _own_name() -> str:
+def _holder(purpose: str) -> str:
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]).strip() or "python"
-    return f"{command[:200]}, process {os.getpid()} on {socket.gethostname()}"
+    process = f"{command[:200]}, process {os.getpid()} on {socket.gethostname()}"
+    return f"{purpose[:200]} ({process})" if purpose else process
 
 
 def _private(path: str, flags: int) -> int:

@@ -147,6 +147,7 @@ def place_on_gpu(
     sizes_bytes: Sequence[int],
     *,
     excluded: Mapping[str, str] | None = None,
+    holder: str = "",
 ) -> Placed:
     """Takes a lease on the GPU with the most memory to be had.
 
@@ -154,6 +155,7 @@ def place_on_gpu(
         policy: The operator's.
         sizes_bytes: Acceptable sizes, the most wanted first.
         excluded: UUIDs of GPUs to pass over, with the reason.
+        holder: What the lease is for, for people to read.
 
     Raises:
         NoRoomError: None has room; the message has a reason for each.
@@ -169,7 +171,7 @@ def place_on_gpu(
     never = not reasons
     for gpu in candidates:
         try:
-            return _placed_on_gpu(gpu, _take_largest(policy, gpu, sizes_bytes), policy)
+            return _placed_on_gpu(gpu, _take_largest(policy, gpu, sizes_bytes, holder), policy)
         except LeaseRefusedError as refusal:
             never = never and refusal.never
             reasons.append(f"{gpu.label}: {refusal}")
@@ -179,7 +181,7 @@ def place_on_gpu(
     raise NoRoomError("; ".join([*reasons, *snapshot.problems]) or "there is no GPU", never=never)
 
 
-def place_on_cpu(policy: PlacementPolicy, size_bytes: int) -> Placed:
+def place_on_cpu(policy: PlacementPolicy, size_bytes: int, holder: str = "") -> Placed:
     """Takes a lease on the machine's memory and a share of its cores.
 
     Raises:
@@ -188,7 +190,7 @@ def place_on_cpu(policy: PlacementPolicy, size_bytes: int) -> Placed:
     """
     ledger = policy.cpu_ledger
     try:
-        lease = ledger.take(size_bytes, policy.cpu_limits)
+        lease = ledger.take(size_bytes, policy.cpu_limits, holder)
     except LeaseRefusedError as refusal:
         raise NoRoomError(f"the CPU: {refusal}", never=refusal.never) from refusal
     return Placed(CPU, CPU, "the CPU", host.total_memory_bytes(), lease, policy.cpu_limits, ledger)
@@ -218,7 +220,9 @@ def _room_bytes(policy: PlacementPolicy, gpu: Gpu) -> int:
         return 0  # taking a lease there will say why
 
 
-def _take_largest(policy: PlacementPolicy, gpu: Gpu, sizes_bytes: Sequence[int]) -> Lease:
+def _take_largest(
+    policy: PlacementPolicy, gpu: Gpu, sizes_bytes: Sequence[int], holder: str
+) -> Lease:
     """A lease of the first of the sizes that is granted.
 
     Raises:
@@ -227,8 +231,8 @@ def _take_largest(policy: PlacementPolicy, gpu: Gpu, sizes_bytes: Sequence[int])
     ledger = policy.gpu_ledger(gpu)
     for size_bytes in sizes_bytes[:-1]:
         with suppress(LeaseRefusedError):
-            return ledger.take(size_bytes, policy.gpu_limits)
-    return ledger.take(sizes_bytes[-1], policy.gpu_limits)
+            return ledger.take(size_bytes, policy.gpu_limits, holder)
+    return ledger.take(sizes_bytes[-1], policy.gpu_limits, holder)
 
 
 def _placed_on_gpu(gpu: Gpu, lease: Lease, policy: PlacementPolicy) -> Placed:

@@ -60,20 +60,21 @@ class Plan:
     @property
     def slots_now(self) -> int:
         """Readers at once, as things are."""
-        return sum(device.now for device in self._counted)
+        return sum(device.now for device in self.devices)
 
     @property
     def slots_at_best(self) -> int:
         """Readers at once, if nobody else used the machine."""
-        return sum(device.at_best for device in self._counted)
+        return sum(device.at_best for device in self.devices)
 
     @property
-    def _counted(self) -> tuple[DeviceSlots, ...]:
+    def devices(self) -> tuple[DeviceSlots, ...]:
+        """The GPUs, then the CPU if it counts."""
         return (*self.gpus, *([self.cpu] if self.cpu else []))
 
     def sentence(self) -> str:
         """For people: `2 readers on GPU 0 (24.0 GiB, 19.2 GiB free), 2.0 GiB each; ...`."""
-        parts = [_part(device) for device in self._counted]
+        parts = [_part(device) for device in self.devices]
         return "; ".join(parts) or "no reader anywhere"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import warnings
 from pathlib import Path
 
 import platformdirs
@@ -13,7 +14,10 @@ class StateError(Exception):
 
 def default_state_directory() -> Path:
     """`ocr_assets` in the user's runtime folder (`$XDG_RUNTIME_DIR`, `/run/user/<uid>`, ...)."""
-    return Path(platformdirs.user_runtime_dir("ocr_assets", ensure_exists=False))
+    with warnings.catch_warnings():
+        # Containers rarely have a runtime folder; the one in /tmp will do, and `doctor` names it.
+        warnings.simplefilter("ignore")
+        return Path(platformdirs.user_runtime_dir("ocr_assets", ensure_exists=False))
 
 
 def ensure_state_directory(directory: Path) -> None:
@@ -25,6 +29,7 @@ def ensure_state_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = directory.lstat()
+        above = directory.parent.stat()
     except OSError as error:
         raise StateError(
             f"the state directory {directory} cannot be made: {error.strerror}; set "
@@ -36,6 +41,11 @@ def ensure_state_directory(directory: Path) -> None:
         raise StateError(
             f"the state directory {directory} belongs to user {status.st_uid}, not to "
             f"{os.geteuid()}; set OCR_ASSETS_STATE to a folder of your own"
+        )
+    if above.st_uid not in (0, os.geteuid()):
+        raise StateError(
+            f"{directory.parent}, which holds the state directory, belongs to user {above.st_uid}, "
+            "who could replace it; set OCR_ASSETS_STATE to a folder of your own"
         )
     if status.st_mode & 0o077:
         raise StateError(

@@ -79,6 +79,7 @@ class ReaderPool:
         pixels: int,
         *,
         excluded: Mapping[str, str] | None = None,
+        holder: str = "",
     ) -> Reader:
         """A loaded reader on a GPU: an idle one, else a new one, else one that others use too.
 
@@ -88,6 +89,7 @@ class ReaderPool:
             policy: The operator's.
             pixels: Canvas pixels of the frames to come.
             excluded: UUIDs of GPUs to pass over, with the reason.
+            holder: What a new reader is for, for people to read.
 
         Raises:
             NoRoomError: No GPU has room now.
@@ -111,7 +113,9 @@ class ReaderPool:
                 sizes = sizing.gpu_sizes_bytes(footprint, pixels)
                 try:
                     reader = self._start(
-                        lambda: place_on_gpu(policy, sizes, excluded={**excluded, **taken}),
+                        lambda: place_on_gpu(
+                            policy, sizes, excluded={**excluded, **taken}, holder=holder
+                        ),
                         settings,
                         sizing,
                         footprint,
@@ -124,7 +128,13 @@ class ReaderPool:
         return self._loaded(reader)
 
     def take_on_cpu(
-        self, settings: ModelSettings, sizing: Sizing, policy: PlacementPolicy, pixels: int
+        self,
+        settings: ModelSettings,
+        sizing: Sizing,
+        policy: PlacementPolicy,
+        pixels: int,
+        *,
+        holder: str = "",
     ) -> Reader:
         """A loaded reader on the CPU: the process's own, or a new one.
 
@@ -139,7 +149,7 @@ class ReaderPool:
             if reader is None:
                 footprint = self.footprint(settings, on_cpu=True)
                 reader = self._start(
-                    lambda: place_on_cpu(policy, footprint.bytes_for(pixels)),
+                    lambda: place_on_cpu(policy, footprint.bytes_for(pixels), holder),
                     settings,
                     sizing,
                     footprint,

@@ -76,6 +76,7 @@ class DetectionSession:
         sizing: Sizing,
         policy: PlacementPolicy,
         say: Callable[[str], None],
+        holder: str = "",
     ) -> None:
         """Nothing is loaded before there is a frame.
 
@@ -85,6 +86,7 @@ class DetectionSession:
             sizing: How large a reader is.
             policy: Where readers may go.
             say: Takes messages on moves and waits, for people to read.
+            holder: What the work is, for people who ask who holds the memory.
 
         Raises:
             DeviceError: The policy asks for a GPU and this process sees none.
@@ -95,6 +97,7 @@ class DetectionSession:
         self._sizing = sizing
         self._policy = policy
         self._say = say
+        self._holder = holder
         self._reader: Reader | None = None
         self._left: tuple[Placed, str] | None = None
         self._failures = 0
@@ -219,7 +222,9 @@ class DetectionSession:
                 refusals.append(refusal)
         if self._cpu_admitted():
             try:
-                return self._pool.take_on_cpu(self._settings, self._sizing, self._policy, pixels)
+                return self._pool.take_on_cpu(
+                    self._settings, self._sizing, self._policy, pixels, holder=self._holder
+                )
             except NoRoomError as refusal:
                 refusals.append(refusal)
         sentence = "; ".join(str(refusal) for refusal in refusals)
@@ -230,7 +235,12 @@ class DetectionSession:
         while True:
             try:
                 return self._pool.take_on_gpu(
-                    self._settings, self._sizing, self._policy, pixels, excluded=self._passed_over()
+                    self._settings,
+                    self._sizing,
+                    self._policy,
+                    pixels,
+                    excluded=self._passed_over(),
+                    holder=self._holder,
                 )
             except ReaderNotLoadedError as error:
                 self._exclude(error.placed, error)

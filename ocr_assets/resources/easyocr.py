@@ -156,16 +156,19 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         self.policy()
         return self
 
-    def session(self, say: Callable[[str], None]) -> DetectionSession:
+    def session(self, say: Callable[[str], None], holder: str = "") -> DetectionSession:
         """A way to the detector for one step; use it as a context manager.
 
         Args:
             say: Takes messages on moves and waits.
+            holder: What the step is, for people who ask who holds the memory.
 
         Raises:
             DeviceError: Device is `cuda`, and this process sees none.
         """
-        return DetectionSession(self.pool(), self.model(), self.sizing(), self.policy(), say)
+        return DetectionSession(
+            self.pool(), self.model(), self.sizing(), self.policy(), say, holder
+        )
 
     def plan(self, width: int = 1280, height: int = 720) -> Plan:
         """How many readers fit, for frames of that size in pixels.

@@ -25,6 +25,7 @@ from tests.gpu import worker
 PROCESSES = 40
 ROUNDS = 30
 KILLS = 40
+FEW_ROUNDS, FEW_KILLS = 2, 3
 # With the headroom of 0.5 GiB they leave room for 11, 10, 9 and 8 readers of 2 GiB.
 HOG_SIZES = (0, int(3.4 * GIB), int(5.4 * GIB), int(7.4 * GIB))
 
@@ -77,6 +78,7 @@ class Crowd:
     environment: dict[str, str]
     policy: PlacementPolicy
     folder: Path
+    visible: tuple[str | None, ...] = (None,)
     tasks: dict[int, list[int]] = field(default_factory=dict)
     running: dict[int, BaseProcess] = field(default_factory=dict)
     failed: list[int] = field(default_factory=list)
@@ -111,11 +113,13 @@ class Crowd:
 
     def _start(self, number: int) -> None:
         finished = {line["task"] for line in self.done()}
+        visible = self.visible[number % len(self.visible)]
+        devices = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
         context = multiprocessing.get_context("forkserver")
         process = context.Process(
             target=worker.work,
             args=(
-                self.environment,
+                self.environment | devices,
                 self.policy,
                 [task for task in self.tasks[number] if task not in finished],
                 self.folder / f"{number}-{time.monotonic_ns()}.jsonl",
@@ -158,6 +162,43 @@ def holders(ledger: Ledger) -> list[int]:
     return [int(match[1]) for text in texts if (match := re.search(r"process (\d+)", text))]
 
 
+def run(crowd: Crowd, rounds: int, kills: int, hog: Hog | None, ledgers: list[Ledger]) -> None:
+    """Lets the crowd do all its tasks, killing holders of leases on the way."""
+    crowd.start(rounds)
+    killed = 0
+    next_kill = time.time() + 1
+    while crowd.running:
+        crowd.step()
+        if hog is not None:
+            hog.act()
+        if killed < kills and time.time() > next_kill:
+            pids = [pid for ledger in ledgers for pid in holders(ledger)]
+            killed += any(crowd.kill(pid) for pid in random.sample(pids, k=min(1, len(pids))))
+            next_kill = time.time() + random.uniform(0.3, 1.0)
+        time.sleep(0.02)
+    assert killed == kills
+
+
+def check(crowd: Crowd, rounds: int, ledgers: list[Ledger]) -> list[dict[str, Any]]:
+    """Nothing failed, nothing was lost, nobody ran out of memory, and no lease is left."""
+    done = crowd.done()
+    assert crowd.failed == []
+    assert {line["task"] for line in done} == set(range(PROCESSES * rounds))
+    assert all(len(line["devices"]) == worker.FRAMES for line in done)
+    assert sum(line["oom"] for line in done) == 0
+    time.sleep(0.1)
+    for ledger in ledgers:
+        takes = [line for line in events(ledger) if line["event"] == "take"]
+        assert all(line["leased_bytes"] <= line["allowance_bytes"] for line in takes)
+        state = ledger.state()
+        assert state.leases == state.draining == state.waiting_bytes == state.problems == ()
+    return done
+
+
+def devices(done: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(device for line in done for device in line["devices"])
+
+
 @pytest.mark.slow
 def test_forty_processes_fill_a_gpu_and_never_overfill_it(
     fake_nvml: FakeNvml, crowd: Crowd, capfd: pytest.CaptureFixture[str]
@@ -165,36 +206,61 @@ def test_forty_processes_fill_a_gpu_and_never_overfill_it(
     uuid = fake_nvml.add_gpu(24 * GIB)
     ledger = crowd.policy.gpu_ledger(take_snapshot().gpus[0])
     hog = Hog(fake_nvml, uuid, ledger)
-    crowd.start(ROUNDS)
-    kills = 0
-    next_kill = time.time() + 3
-    while crowd.running:
-        crowd.step()
-        hog.act()
-        if kills < KILLS and time.time() > next_kill:
-            kills += any(crowd.kill(pid) for pid in holders(ledger)[:1])
-            next_kill = time.time() + random.uniform(0.3, 1.0)
-        time.sleep(0.02)
-    done = crowd.done()
-
-    assert crowd.failed == []
-    assert Counter(line["task"] for line in done).keys() == set(range(PROCESSES * ROUNDS))
-    assert all(line["devices"] == ["cuda:0"] * worker.FRAMES for line in done)
-    assert sum(line["oom"] for line in done) == 0
-    assert kills == KILLS
+    run(crowd, ROUNDS, KILLS, hog, [ledger])
+    done = check(crowd, ROUNDS, [ledger])
+    assert set(devices(done)) == {"cuda:0"}
     log = events(ledger)
-    assert all(
-        line["leased_bytes"] <= line["allowance_bytes"] for line in log if line["event"] == "take"
-    )
-    died = sum(line["event"] == "holder died" for line in log)
-    assert died >= KILLS / 2
-    time.sleep(0.1)
-    state = ledger.state()
-    assert state.leases == state.draining == state.waiting_bytes == state.problems == ()
+    assert sum(line["event"] == "holder died" for line in log) >= KILLS / 2
     use = mean_use(log, hog.history)
     with capfd.disabled():
-        print(f"\n{len(done)} tasks, {kills} kills, {use:.1%} of what may be leased in use")
+        print(f"\n{len(done)} tasks, {KILLS} kills, {use:.1%} of what may be leased in use")
     assert use >= 0.85
+
+
+def test_forty_processes_share_two_unequal_gpus(fake_nvml: FakeNvml, crowd: Crowd) -> None:
+    for gib in (24, 8):
+        fake_nvml.add_gpu(gib * GIB)
+    ledgers = [crowd.policy.gpu_ledger(gpu) for gpu in take_snapshot().gpus]
+    run(crowd, FEW_ROUNDS, FEW_KILLS, None, ledgers)
+    used = devices(check(crowd, FEW_ROUNDS, ledgers))
+    assert set(used) == {"cuda:0", "cuda:1"}
+    assert used["cuda:0"] > used["cuda:1"]
+
+
+def test_forty_processes_share_mig_instances(fake_nvml: FakeNvml, crowd: Crowd) -> None:
+    parent = fake_nvml.add_gpu(80 * GIB)
+    crowd.visible = tuple(fake_nvml.add_mig(parent, gib * GIB) for gib in (20, 10))
+    ledgers = [crowd.policy.gpu_ledger(gpu) for gpu in take_snapshot().gpus]
+    run(crowd, FEW_ROUNDS, FEW_KILLS, None, ledgers)
+    # A process sees one instance, which is its first device.
+    assert set(devices(check(crowd, FEW_ROUNDS, ledgers))) == {"cuda:0"}
+    for ledger in ledgers:
+        takes = [line for line in events(ledger) if line["event"] == "take"]
+        assert len(takes) >= PROCESSES * FEW_ROUNDS / 2
+
+
+def test_forty_processes_keep_to_the_gpus_named_by_uuid(fake_nvml: FakeNvml, crowd: Crowd) -> None:
+    uuids = [fake_nvml.add_gpu(16 * GIB) for _ in range(4)]
+    crowd.visible = (f"{uuids[2]},{uuids[1]}",)
+    ledgers = [crowd.policy.gpu_ledger(gpu) for gpu in take_snapshot().gpus]
+    run(crowd, FEW_ROUNDS, FEW_KILLS, None, ledgers[1:3])
+    assert set(devices(check(crowd, FEW_ROUNDS, ledgers))) == {"cuda:0", "cuda:1"}
+    assert events(ledgers[0]) == events(ledgers[3]) == []
+
+
+def test_forty_processes_take_turns_on_the_cpu_without_nvml(crowd: Crowd) -> None:
+    crowd.environment["FAKE_NVML_STATE"] = ""
+    ledger = crowd.policy.cpu_ledger
+    run(crowd, FEW_ROUNDS, FEW_KILLS, None, [ledger])
+    done = check(crowd, FEW_ROUNDS, [])
+    assert set(devices(done)) == {"cpu"}
+    time.sleep(0.1)
+    assert ledger.state().leases == ledger.state().waiting_bytes == ()
+    held = most = 0
+    for line in events(ledger):
+        held += {"take": 1, "release": -1, "holder died": -1}.get(line["event"], 0)
+        most = max(most, held)
+    assert most == crowd.policy.cpu_limits.max_leases
 
 
 def mean_use(log: list[dict[str, Any]], hog: list[tuple[float, int]]) -> float:

@@ -23,7 +23,7 @@ def work(
 ) -> None:
     """Does the tasks, each with a reader of its own for a random time, and notes what is done."""
     os.environ.update(environment)
-    loader = FakeLoader(Path(environment["FAKE_NVML_STATE"]))
+    loader = FakeLoader(Path(environment["FAKE_NVML_STATE"]), cpu_batch_seconds=0.005)
     pool = ReaderPool(loader)
     picture = np.zeros((480, 640, 3), np.uint8)
     with done.open("a") as log:

@@ -121,15 +121,6 @@ def test_asking_for_a_gpu_where_there_is_none_fails_with_a_sentence() -> None:
         TextDetector(ModelSettings(), "cuda:0")
 
 
-@pytest.mark.gpu
-def test_boxes_on_a_gpu_cover_what_boxes_on_the_cpu_cover(detector: TextDetector) -> None:
-    on_gpu = TextDetector(ModelSettings(), "cuda:0")
-    picture = text_picture([Line("Hello there", 100, 180, 48)])
-    (cpu_box,), (gpu_box,) = (one.detect(picture, DEFAULTS) for one in (detector, on_gpu))
-    assert on_gpu.device == "cuda:0"
-    assert gpu_box.area_pixels == pytest.approx(cpu_box.area_pixels, rel=0.02)
-
-
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match="is not supported"):
         TextDetector(ModelSettings(languages=("xx",)))
