@@ -53,7 +53,7 @@ def test_demo_filters_its_clips_and_says_where_everything_is(tmp_path: Path) -> 
         "waves.mp4": "keep",
     }
     assert "4 kept, 2 dropped, 1 quarantined" in done.stdout
-    assert "18 frames; the detector runs on " in done.stderr
+    assert "ocr_boxes         detecting on " in done.stderr
     (kept,) = (tmp_path / "ocr_assets_demo" / "data" / "kept").glob("*/kept.jsonl")
     assert str(kept) in done.stdout
     assert len(kept.read_text().splitlines()) == 4

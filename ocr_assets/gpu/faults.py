@@ -11,6 +11,8 @@ OUT_OF_MEMORY_SIGNS = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_NOT_INITIALIZED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "unable to find an engine",  # cuDNN, when no algorithm's workspace fits
+    "Unable to find a valid cuDNN algorithm",
     "can't allocate memory",  # the CPU's allocator
 )
 CUDA_SIGNS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuDNN error")

@@ -92,6 +92,8 @@ class Footprint:
     ) -> "Footprint":
         """The same, fitted to what a batch really took, with a margin of a tenth.
 
+        No less than the live tensors: a batch may have found room in what was taken before.
+
         Args:
             loaded_bytes: What was taken before the first batch, the CUDA context included.
             peak_bytes: The most that was taken in the batch, the context included.
@@ -103,7 +105,8 @@ class Footprint:
         return Footprint(
             weights_bytes=0,  # part of what was loaded
             fixed_bytes=loaded_bytes,
-            bytes_per_pixel=MARGIN * activations / (scale * batch_pixels),
+            bytes_per_pixel=MARGIN
+            * max(activations / (scale * batch_pixels), LIVE_BYTES_PER_PIXEL),
         )
 
 

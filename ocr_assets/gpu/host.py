@@ -64,7 +64,7 @@ def _working_set_bytes(folder: Path) -> int:
     """What the group uses, without the cached files that the kernel gives up when asked."""
     statistics = dict(line.split() for line in (_read(folder / "memory.stat") or "").splitlines())
     used = int(_read(folder / "memory.current") or 0)
-    return used - int(statistics.get("inactive_file", 0))
+    return max(used - int(statistics.get("inactive_file", 0)), 0)
 
 
 def _read(path: Path) -> str | None:

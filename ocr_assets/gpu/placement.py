@@ -62,7 +62,7 @@ class PlacementPolicy:
     state_directory: Path
     device: DevicePolicy = "auto"
     when_gpu_full: WhenGpuFull = "auto"
-    wait_seconds: float = 3600.0
+    wait_seconds: float = 86_400.0
     max_fraction: float = 0.9
     headroom_bytes: int = 512 * MIB
     max_readers_per_gpu: int | None = 2

@@ -174,6 +174,7 @@ def _part(device: DeviceSlots) -> str:
     if device.gpu is None or device.memory is None:
         return f"{readers} on {device.label}"
     sizes = [*(lease.size_bytes for lease in device.state.leases), *device.sizes_bytes]
-    each = f", {' + '.join(sorted({gib(size) for size in sizes}))} each" if sizes else ""
+    texts = [gib(size_bytes) for size_bytes in sizes]
+    each = f", {texts[0]} each" if len(set(texts)) == 1 else "".join(f", {text}" for text in texts)
     memory = f"{gib(device.memory.total_bytes)}, {gib(device.memory.free_bytes)} free"
     return f"{readers} on {device.label} ({memory}){each}"

@@ -28,6 +28,7 @@ from ocr_assets.ocr.detector import (
 
 GROWTH = 1.5  # of a lease that turned out too small
 CORES_CHECKED_SECONDS = 5.0
+LEAST_MEASURED_PIXELS = 100_000  # what smaller batches take is mostly not theirs
 
 
 class LeaseTooSmallError(Exception):
@@ -274,7 +275,8 @@ class Reader:
         if batch_pixels > self._learned_pixels:
             self._learned_pixels = batch_pixels
             # With two models in the process nobody knows whose peak it is.
-            if alone and self._sizing.fixed_bytes is None:
+            measurable = alone and batch_pixels >= LEAST_MEASURED_PIXELS
+            if measurable and self._sizing.fixed_bytes is None:
                 self.footprint = self.footprint.corrected(
                     self._loaded_bytes, memory.peak_bytes + CONTEXT_BYTES, batch_pixels
                 )

@@ -31,7 +31,7 @@ from ocr_assets.ocr.detector import (
 from ocr_assets.ocr.reader import LeaseTooSmallError, Reader, Sizing, Tally
 from ocr_assets.ocr.reader_pool import ReaderNotLoadedError, ReaderPool
 
-MESSAGE_SECONDS = 30.0
+FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0  # between messages on a wait
 LONGEST_COOLDOWN_SECONDS = 600.0
 ATTEMPTS = 3  # at a single frame that a GPU has no memory for
 
@@ -195,7 +195,7 @@ class DetectionSession:
     def _find_reader(self, pixels: int) -> Reader:
         """Tries the GPUs, then the CPU if the policy admits it, then waits and tries again."""
         started = time.monotonic()
-        announced = float("-inf")
+        next_message, interval = started, FIRST_MESSAGE_SECONDS
         with ExitStack() as waiting:
             while True:
                 tried = self._try_everywhere(pixels)
@@ -203,12 +203,13 @@ class DetectionSession:
                     return tried
                 waited = time.monotonic() - started
                 self._refuse_to_wait(tried, waited)
-                if announced < 0:
+                if next_message == started:
                     self.tally.waits += 1
                     waiting.enter_context(self._waiting(pixels, cpu=self._cpu_admitted()))
                     waiting.callback(self._count_wait, started)
-                if time.monotonic() - announced > MESSAGE_SECONDS:
-                    announced = time.monotonic()
+                if time.monotonic() >= next_message:
+                    next_message = time.monotonic() + interval
+                    interval = min(2 * interval, LAST_MESSAGE_SECONDS)
                     limit = self._policy.wait_seconds
                     self._say(f"waiting for room ({waited:.0f} of {limit:.0f} s): {tried}")
                 time.sleep(self._policy.poll_seconds * random.uniform(0.5, 1.5))

@@ -43,9 +43,9 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         ),
     )
     wait_seconds: float = Field(
-        default=3600,
+        default=86_400,
         ge=0,
-        description="How long to wait for room, in seconds, before the step fails.",
+        description="How long to wait for room, in seconds, before the step fails. A day.",
     )
     max_readers_per_gpu: int | None = Field(
         default=2,

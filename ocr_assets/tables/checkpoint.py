@@ -1,8 +1,8 @@
 """The list of parts that a writer has finished and not committed yet, for whoever goes on."""
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Sequence, Set
+from pathlib import Path, PurePosixPath
 
 from ocr_assets.tables.replace_file import replace_file
 
@@ -30,18 +30,27 @@ class Checkpoint:
         self._path = table / FOLDER / f"{partition}-{writer_id}.json"
         self._found: list[Path] = []
 
-    def find(self) -> list[tuple[str, int]]:
-        """Relative path and rows of the parts that an earlier writer left, in order."""
+    def find(self, committed: Set[str]) -> list[tuple[str, int]]:
+        """Relative path and rows of the parts that an earlier writer left, in order.
+
+        Args:
+            committed: Names of the parts that are in the table; a checkpoint with such parts is
+                one whose writer died between its commit and the end.
+        """
         best: list[tuple[str, int]] = []
         for path in sorted((self._table / FOLDER).glob(f"{self._partition}-*.json")):
-            noted = json.loads(path.read_text())
-            if noted["key"] != self._key:
-                continue
-            self._found.append(path)
+            try:
+                noted = json.loads(path.read_text())
+            except FileNotFoundError:
+                continue  # its writer has just committed
             parts = [(str(relative), int(rows)) for relative, rows in noted["parts"]]
-            there = [(self._table / relative).is_file() for relative, _ in parts]
-            if all(there) and len(parts) > len(best):
-                best = parts
+            if any(PurePosixPath(relative).name in committed for relative, _ in parts):
+                path.unlink(missing_ok=True)
+            elif noted["key"] == self._key:
+                self._found.append(path)
+                there = [(self._table / relative).is_file() for relative, _ in parts]
+                if all(there) and len(parts) > len(best):
+                    best = parts
         return best
 
     def note(self, parts: Sequence[tuple[str, int]]) -> None:
@@ -50,6 +59,6 @@ class Checkpoint:
             json.dump({"key": self._key, "parts": list(parts)}, file)
 
     def remove(self) -> None:
-        """The parts are in the table now, or gone."""
+        """The parts are in the table now."""
         for path in (self._path, *self._found):
             path.unlink(missing_ok=True)

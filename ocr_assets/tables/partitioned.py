@@ -212,8 +212,8 @@ class Part:
 class PartitionWriter:
     """Collects rows into part files and replaces the partition with them in one transaction.
 
-    Use it as a context manager: leaving the block commits, an exception inside it discards what was
-    written and leaves the partition as it was.
+    Use it as a context manager: leaving the block commits; an exception leaves the partition as it
+    was, and discards what was written unless there is a key to resume it by.
 
     Attributes:
         row_count: Rows so far.
@@ -249,7 +249,7 @@ class PartitionWriter:
         if self._checkpoint is not None:
             self._parts = [
                 Part(self._table.path / relative, relative, rows)
-                for relative, rows in self._checkpoint.find()
+                for relative, rows in self._checkpoint.find(_committed_names(table, self._date))
             ]
             self.resumed_parts = len(self._parts)
             self.row_count = sum(part.rows for part in self._parts)
@@ -261,7 +261,7 @@ class PartitionWriter:
         exception: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        """Commits; or after an exception removes the parts, unless they can be resumed from."""
+        """Commits, or after an exception removes the parts that nobody has seen."""
         try:
             if exception is None:
                 self.end_part()
@@ -273,7 +273,7 @@ class PartitionWriter:
         except BaseException:
             self._discard()
             raise
-        if exception is not None and self._checkpoint is None:
+        if exception is not None:
             self._discard()
 
     def append(self, rows: pl.DataFrame) -> None:
@@ -324,7 +324,7 @@ class PartitionWriter:
             table = DeltaTable(self._table.uri)
             version = table.transaction_version(self._fence)
             if version != self._seen_version:
-                if self._is_committed(table):
+                if attempt > 0 and self._is_committed(table):
                     return  # the attempt before failed only after it had taken effect
                 raise PartitionConflictError(
                     f"{self._table.name} {self._date} was replaced by another run while this one "
@@ -353,10 +353,10 @@ class PartitionWriter:
         return names <= _committed_names(table, self._date)
 
     def _discard(self) -> None:
+        if self._checkpoint is not None:
+            return  # they are there to be resumed from, by another writer already perhaps
         # A commit can fail after it has taken effect (in the checkpoint that follows it, say).
         committed = _committed_names(DeltaTable(self._table.uri), self._date)
         for part in self._parts:
             if part.path.name not in committed:
                 part.path.unlink(missing_ok=True)
-        if self._checkpoint is not None:
-            self._checkpoint.remove()

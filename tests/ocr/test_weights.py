@@ -27,7 +27,7 @@ def test_missing_weights_may_be_downloaded_into_the_configured_folder(tmp_path: 
 
 def test_a_wrong_file_is_refused_before_it_is_unpickled(tmp_path: Path) -> None:
     (tmp_path / DETECTOR_FILE).write_bytes((locate() / DETECTOR_FILE).read_bytes()[:-1])
-    settings = ModelSettings(weights_directory=str(tmp_path), device="cpu", download_enabled=True)
+    settings = ModelSettings(weights_directory=str(tmp_path), download_enabled=True)
     with pytest.raises(WeightsError, match="is not the published file: its SHA-256 is"):
         TextDetector(settings)
 

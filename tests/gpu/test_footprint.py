@@ -1,0 +1,187 @@
+"""How much memory a reader needs, before and after it was measured."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from ocr_assets.gpu.footprint import (
+    CRAFT_WEIGHTS_BYTES,
+    ELEMENT_BYTES,
+    GIB,
+    LIVE_BYTES_PER_PIXEL,
+    MARGIN,
+    MIB,
+    Footprint,
+    Precision,
+    canvas_pixels,
+)
+from ocr_assets.ocr.detector import TextDetector
+
+PRECISIONS: list[Precision] = ["fp32", "bf16", "fp16"]
+HALVES: list[Precision] = ["bf16", "fp16"]
+
+sides = st.integers(1, 80).map(lambda count: 32 * count)
+canvases = st.builds(lambda width, height: width * height, sides, sides)
+batches = st.integers(1, 64)
+precisions = st.sampled_from(PRECISIONS)
+estimates = st.builds(
+    lambda make, recognize: make(recognize=recognize),
+    st.sampled_from([Footprint.for_gpu, Footprint.for_cpu]),
+    st.booleans(),
+)
+measured = st.builds(
+    Footprint, st.just(0), st.integers(100 * MIB, 4 * GIB), st.floats(100.0, 5000.0)
+)
+footprints = estimates | measured
+
+
+def test_the_estimate_for_a_gpu_is_the_formula() -> None:
+    pixels = 1280 * 736
+    assert Footprint.for_gpu().bytes_for(pixels, 4) == (
+        80 * MIB + 512 * MIB + 256 * MIB + 4 * pixels * 1152
+    )
+
+
+@pytest.mark.parametrize("make", [Footprint.for_gpu, Footprint.for_cpu])
+def test_reading_takes_more_than_detecting_whatever_the_frames(make: type[Footprint]) -> None:
+    more = {
+        make(recognize=True).bytes_for(pixels, batch) - make().bytes_for(pixels, batch)
+        for pixels, batch in [(1024, 1), (1280 * 736, 8)]
+    }
+    assert more == {512 * MIB}
+
+
+@given(footprints, canvases, batches, precisions)
+def test_only_all_pixels_of_a_batch_matter(
+    footprint: Footprint, pixels: int, batch: int, precision: Precision
+) -> None:
+    together = footprint.bytes_for(pixels * batch, 1, precision)
+    assert footprint.bytes_for(pixels, batch, precision) == pytest.approx(together, abs=1)
+
+
+@given(footprints, canvases, batches, st.sampled_from(HALVES))
+def test_half_precision_halves_weights_and_activations_but_not_what_is_fixed(
+    footprint: Footprint, pixels: int, batch: int, half: Precision
+) -> None:
+    whole = footprint.bytes_for(pixels, batch, "fp32") - footprint.fixed_bytes
+    halved = footprint.bytes_for(pixels, batch, half) - footprint.fixed_bytes
+    assert halved == pytest.approx(whole / 2, abs=1)
+    assert footprint.bytes_for(pixels, 0, half) == (
+        footprint.fixed_bytes + footprint.weights_bytes // 2
+    )
+
+
+@given(footprints, canvases, batches, precisions)
+def test_the_batch_for_a_batchs_bytes_is_that_batch(
+    footprint: Footprint, pixels: int, batch: int, precision: Precision
+) -> None:
+    size_bytes = footprint.bytes_for(pixels, batch, precision)
+    assert footprint.batch_for(size_bytes, pixels, precision) == batch
+
+
+@given(footprints, canvases, st.integers(0, 80 * GIB), precisions)
+@example(Footprint.for_gpu(), 1280 * 736, 0, "fp32")
+def test_the_largest_batch_that_fits_is_found(
+    footprint: Footprint, pixels: int, size_bytes: int, precision: Precision
+) -> None:
+    batch = footprint.batch_for(size_bytes, pixels, precision)
+    if batch:
+        # Bytes are rounded down per frame, so a batch may be that many bytes over.
+        assert footprint.bytes_for(pixels, batch, precision) <= size_bytes + batch
+    assert footprint.bytes_for(pixels, batch + 1, precision) > size_bytes
+
+
+@given(estimates, canvases, batches, precisions, st.data())
+def test_a_measured_peak_is_covered_with_a_margin(
+    footprint: Footprint, pixels: int, batch: int, precision: Precision, data: st.DataObject
+) -> None:
+    loaded = data.draw(st.integers(100 * MIB, 4 * GIB))
+    peak = data.draw(st.integers(loaded, loaded + 80 * GIB))
+    corrected = footprint.corrected(loaded, peak, pixels * batch, precision)
+    size_bytes = corrected.bytes_for(pixels, batch, precision)
+    assert size_bytes >= peak
+    scale = ELEMENT_BYTES[precision] / 4
+    activations = max(peak - loaded, LIVE_BYTES_PER_PIXEL * scale * pixels * batch)
+    assert size_bytes - loaded == pytest.approx(MARGIN * activations, rel=1e-9, abs=1)
+
+
+def test_a_correction_is_also_right_for_other_batches() -> None:
+    pixels, loaded, per_frame = 640 * 384, 700 * MIB, 240 * MIB
+    corrected = Footprint.for_gpu().corrected(loaded, loaded + 4 * per_frame, 4 * pixels)
+    assert corrected.batch_for(loaded + 4 * per_frame, pixels) == 3
+    assert corrected.bytes_for(pixels, 8) == pytest.approx(loaded + MARGIN * 8 * per_frame, abs=1)
+
+
+def test_a_batch_that_found_room_in_what_was_loaded_is_not_taken_for_free() -> None:
+    corrected = Footprint.for_gpu().corrected(GIB, GIB - 1, 1024)
+    live = LIVE_BYTES_PER_PIXEL * 1280 * 736 * 4
+    assert corrected.bytes_for(1280 * 736, 4) == pytest.approx(GIB + MARGIN * live, abs=1)
+
+
+def test_a_correction_leaves_the_estimate_as_it_was() -> None:
+    footprint = Footprint.for_gpu()
+    footprint.corrected(GIB, 2 * GIB, 1024)
+    assert footprint == Footprint.for_gpu()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        footprint.fixed_bytes = 0  # type: ignore[misc]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    width=st.integers(1, 1500),
+    height=st.integers(1, 1500),
+    canvas_size=st.integers(32, 1500),
+    mag_ratio=st.floats(0.1, 3.0),
+)
+@example(width=1280, height=720, canvas_size=2560, mag_ratio=1.0)
+@example(width=1500, height=844, canvas_size=1280, mag_ratio=1.5)
+@example(width=1, height=1, canvas_size=32, mag_ratio=1.0)
+@example(width=163, height=163, canvas_size=1500, mag_ratio=0.2)  # 32.6 pixels count as 32
+def test_the_canvas_is_the_one_that_easyocr_makes(
+    width: int, height: int, canvas_size: int, mag_ratio: float
+) -> None:
+    import cv2
+    from easyocr.imgproc import resize_aspect_ratio
+
+    frame = np.zeros((height, width, 3), np.uint8)
+    try:
+        canvas, _, _ = resize_aspect_ratio(frame, canvas_size, cv2.INTER_LINEAR, mag_ratio)
+    except cv2.error:
+        assume(False)  # a side of less than a pixel
+    assert canvas.shape[0] * canvas.shape[1] == canvas_pixels(
+        width, height, canvas_size=canvas_size, mag_ratio=mag_ratio
+    )
+
+
+def test_a_frame_that_easyocr_refuses_still_has_a_canvas() -> None:
+    assert canvas_pixels(3000, 1, canvas_size=1280, mag_ratio=1.0) == 1280 * 32
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 320, 320), (2, 320, 192)])
+def test_the_live_tensors_of_craft_peak_at_three_maps_of_64_channels(
+    detector: TextDetector, batch: int, height: int, width: int
+) -> None:
+    import torch
+
+    network = detector._reader.detector
+    frames = torch.zeros(batch, 3, height, width)
+    profile = torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    )
+    with profile, torch.no_grad():
+        network(frames)
+    assert profile.profiler is not None
+    events = [one for one in profile.profiler.kineto_results.events() if one.name() == "[memory]"]
+    changes = [one.nbytes() for one in sorted(events, key=lambda event: event.start_ns())]
+    peak_bytes = int(np.cumsum(changes).max())
+    per_pixel = peak_bytes / (batch * height * width)
+    assert LIVE_BYTES_PER_PIXEL <= per_pixel <= 780
+
+
+def test_the_weights_of_craft_are_what_the_estimate_says(detector: TextDetector) -> None:
+    parameters = sum(one.numel() for one in detector._reader.detector.parameters())
+    assert parameters * 4 == pytest.approx(CRAFT_WEIGHTS_BYTES, rel=0.02)
+    assert parameters * 4 <= CRAFT_WEIGHTS_BYTES
