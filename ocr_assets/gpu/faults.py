@@ -18,6 +18,20 @@ OUT_OF_MEMORY_SIGNS = (
 CUDA_SIGNS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuDNN error")
 
 
+UNUSABLE_SIGNS = (
+    "no kernel image is available",
+    "Found no NVIDIA driver",
+    "No CUDA GPUs are available",
+    "driver on your system is too old",
+    "CUDA unknown error",
+    "not compiled with CUDA",
+)
+
+
+class DeviceError(Exception):
+    """PyTorch cannot use the device, and will not be able to; another one may do."""
+
+
 class OutOfDeviceMemoryError(Exception):
     """The device has no memory for this; a smaller batch or another device may do."""
 
@@ -26,15 +40,19 @@ class DeviceFaultError(Exception):
     """CUDA failed in a way that this process cannot recover from; a new process may."""
 
 
-def as_device_error(error: Exception) -> OutOfDeviceMemoryError | DeviceFaultError | None:
+def as_device_error(
+    error: Exception,
+) -> OutOfDeviceMemoryError | DeviceFaultError | DeviceError | None:
     """What an error that PyTorch raised says of the device; None if it says nothing."""
     import torch
 
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return OutOfDeviceMemoryError(_first_line(text) or type(error).__name__)
-    if not isinstance(error, RuntimeError):
+    if not isinstance(error, RuntimeError | AssertionError):
         return None
+    if any(sign in text for sign in UNUSABLE_SIGNS):
+        return DeviceError(_first_line(text))
     if any(sign in text for sign in OUT_OF_MEMORY_SIGNS):
         return OutOfDeviceMemoryError(_first_line(text))
     if any(sign in text for sign in CUDA_SIGNS):

@@ -23,10 +23,9 @@ tensors, for what the caching allocator loses to fragments; 512 MiB for a CUDA c
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["fp32", "bf16", "fp16"]
+from ocr_assets.gpu.sizes import MIB
 
-MIB = 1024**2
-GIB = 1024**3
+Precision = Literal["fp32", "bf16", "fp16"]
 
 ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 CRAFT_WEIGHTS_BYTES = 80 * MIB  # 20.8 million parameters in fp32

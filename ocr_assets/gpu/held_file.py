@@ -25,6 +25,7 @@ LOCK_SECONDS = 30.0
 FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 _held: "weakref.WeakSet[HeldFile]" = weakref.WeakSet()
+_locks: set[int] = set()
 _forking = threading.RLock()
 
 
@@ -134,15 +135,16 @@ def locked(path: Path) -> Iterator[None]:
     """
     with _forking:
         descriptor = os.open(path, FLAGS | os.O_CREAT, 0o600)
+        _locks.add(descriptor)
     try:
         _take(descriptor, path)
-        try:
-            yield
-        finally:
-            # Not left to close(): a child forked meanwhile has the same open file.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        yield
     finally:
-        os.close(descriptor)
+        with _forking:
+            # Not left to close(): a child that is just being started may share the open file.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            _locks.discard(descriptor)
+            os.close(descriptor)
 
 
 def encoded(record: Mapping[str, Any]) -> bytes:
@@ -183,6 +185,9 @@ def _close_in_child() -> None:
         if file.is_ours:
             file._close()
     _held.clear()
+    for descriptor in _locks:
+        os.close(descriptor)
+    _locks.clear()
     _forking.release()
 
 

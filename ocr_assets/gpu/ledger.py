@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ocr_assets.gpu.held_file import Found, HeldFile, locked, look_at, rewrite
+from ocr_assets.gpu.sizes import MIB, gib
 from ocr_assets.gpu.snapshot import Memory
 from ocr_assets.gpu.state_directory import StateError, ensure_state_directory
 
@@ -39,8 +40,6 @@ LOG_BYTES = 1 << 20
 LOCK, LOG, OLD_LOG = "lock", "log.jsonl", "log.1.jsonl"
 LEASES, WAITING = "leases", "waiting"
 OUR_FILES = re.compile(r"[0-9a-f]{32}\.json")
-
-MIB = 1024**2
 
 Content = TypeVar("Content")
 
@@ -189,10 +188,10 @@ class Ledger:
             _admit(state, memory, limits, size_bytes)
             lease_id = uuid.uuid4().hex
             record = LeaseRecord(lease_id, _holder(holder), size_bytes, 0, self._clock())
-            file = HeldFile(self._path(LEASES, lease_id), _written(record))
-            lease = Lease(self, file, record)
+            # Before there is a lease that a log which cannot be written would leave behind.
             self._log("take", record, state.leased_bytes + size_bytes, memory, limits)
-            return lease
+            file = HeldFile(self._path(LEASES, lease_id), _written(record))
+            return Lease(self, file, record)
 
     def room_bytes(self, limits: Limits) -> int:
         """The largest lease that would be granted now; 0 if none."""
@@ -351,8 +350,9 @@ class Lease:
             allocated_bytes: What is surely taken on the device; say less rather than more.
         """
         with self._ledger._locked():
-            self._put_back()
-            self._rewrite(replace(self._record, allocated_bytes=allocated_bytes))
+            if self._file.is_ours:
+                self._put_back()
+                self._rewrite(replace(self._record, allocated_bytes=allocated_bytes))
 
     def release(self) -> None:
         """Ends it; what it covered drains first. Nothing happens the second time."""
@@ -403,10 +403,13 @@ class Waiter:
 
     def close(self) -> None:
         """No longer waiting."""
-        if self._file.is_ours:
+        if not self._file.is_ours:
+            return
+        try:
             with self._ledger._locked():
                 self._file.path.unlink(missing_ok=True)
-                self._file.let_go()
+        finally:
+            self._file.let_go()  # whatever became of the ledger
 
 
 def _admit(
@@ -430,7 +433,7 @@ def _admit(
         raise LeaseRefusedError(
             f"headroom of {gib(limits.headroom_bytes)} exceeds the device's "
             f"{gib(memory.total_bytes)}; lower headroom_bytes",
-            never=True,
+            never=not limits.always_one,
         )
     if size_bytes > at_best and not limits.always_one:
         raise LeaseRefusedError(
@@ -452,11 +455,6 @@ def _admit(
             f"{gib(state.leased_bytes)} of {gib(allowance)} leased",
             never=False,
         )
-
-
-def gib(size_bytes: int) -> str:
-    """For people to read: `2.0 GiB`."""
-    return f"{size_bytes / 1024**3:.1f} GiB"
 
 
 def _readable(
@@ -533,8 +531,14 @@ def _parsed(path: Path, record: dict[str, Any]) -> LeaseRecord:
 
 def _holder(purpose: str) -> str:
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]).strip() or "python"
-    process = f"{command[:200]}, process {os.getpid()} on {socket.gethostname()}"
-    return f"{purpose[:200]} ({process})" if purpose else process
+    process = f"{_plain(command)}, process {os.getpid()} on {socket.gethostname()}"
+    return f"{_plain(purpose)} ({process})" if purpose else process
+
+
+def _plain(text: str) -> str:
+    """Without what would make the record longer than it may be."""
+    ascii_text = text.encode("ascii", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in ascii_text)[:150]
 
 
 def _private(path: str, flags: int) -> int:

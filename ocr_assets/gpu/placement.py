@@ -6,7 +6,7 @@ operator chose: wait, the CPU, or an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,22 @@ from typing import Literal
 from ocr_assets.gpu import host
 from ocr_assets.gpu.ledger import Lease, LeaseRefusedError, Ledger, Limits
 from ocr_assets.gpu.nvml import NvmlUnavailableError
+from ocr_assets.gpu.sizes import MIB
 from ocr_assets.gpu.snapshot import Gpu, Memory, read_memory, take_snapshot
 
 DevicePolicy = Literal["auto", "cpu", "cuda"]
 WhenGpuFull = Literal["auto", "cpu", "wait", "fail"]
 
 CPU = "cpu"
-MIB = 1024**2
+CPU_HEADROOM_BYTES = 512 * MIB
+CPU_FRACTION = 0.9
 
 
 class NoRoomError(Exception):
     """A reader fits nowhere now.
 
     Attributes:
-        never: Whether it would not even if nothing else ran on the machine.
+        never: Whether it would not even if nothing else ran on the GPUs that there are.
     """
 
     def __init__(self, message: str, *, never: bool) -> None:
@@ -97,7 +99,7 @@ class PlacementPolicy:
     def cpu_limits(self) -> Limits:
         """For the ledger of the CPU. One reader may always run: it is the last resort."""
         readers = max(host.usable_cores() // self.cores_per_cpu_reader, 1)
-        return Limits(self.max_fraction, self.headroom_bytes, readers, always_one=True)
+        return Limits(CPU_FRACTION, CPU_HEADROOM_BYTES, readers, always_one=True)
 
     def gpu_ledger(self, gpu: Gpu) -> Ledger:
         """The leases on a GPU."""
@@ -147,6 +149,7 @@ def place_on_gpu(
     sizes_bytes: Sequence[int],
     *,
     excluded: Mapping[str, str] | None = None,
+    unusable: Mapping[str, str] | None = None,
     holder: str = "",
 ) -> Placed:
     """Takes a lease on the GPU with the most memory to be had.
@@ -154,7 +157,8 @@ def place_on_gpu(
     Args:
         policy: The operator's.
         sizes_bytes: Acceptable sizes, the most wanted first.
-        excluded: UUIDs of GPUs to pass over, with the reason.
+        excluded: UUIDs of GPUs to pass over for now, with the reason.
+        unusable: UUIDs of GPUs to pass over for good, with the reason.
         holder: What the lease is for, for people to read.
 
     Raises:
@@ -162,13 +166,13 @@ def place_on_gpu(
         StateError: The state directory cannot be used.
     """
     snapshot = take_snapshot()
-    excluded = excluded or {}
+    passed_over = {**(excluded or {}), **(unusable or {})}
     seen = {gpu.uuid: gpu.label for gpu in snapshot.usable}
-    reasons = [f"{seen[uuid]}: {why}" for uuid, why in excluded.items() if uuid in seen]
-    candidates = [gpu for gpu in snapshot.usable if gpu.uuid not in excluded]
+    reasons = [f"{seen[uuid]}: {why}" for uuid, why in passed_over.items() if uuid in seen]
+    candidates = [gpu for gpu in snapshot.usable if gpu.uuid not in passed_over]
     if len(candidates) > 1:
         candidates.sort(key=lambda gpu: _room_bytes(policy, gpu), reverse=True)
-    never = not reasons
+    never = not seen.keys() & (excluded or {}).keys() and bool(seen)
     for gpu in candidates:
         try:
             return _placed_on_gpu(gpu, _take_largest(policy, gpu, sizes_bytes, holder), policy)
@@ -203,10 +207,18 @@ def threads_per_cpu_reader(ledger: Ledger) -> int:
 
 @contextmanager
 def waiting_for_room(
-    policy: PlacementPolicy, size_bytes: int, *, gpus: bool, cpu: bool
+    policy: PlacementPolicy, size_bytes: int, *, unusable: Collection[str] = (), cpu: bool
 ) -> Iterator[None]:
-    """Tells processes with idle readers, on the GPUs or the CPU, that this one waits for memory."""
-    ledgers = [policy.gpu_ledger(gpu) for gpu in take_snapshot().usable] if gpus else []
+    """Tells processes with idle readers that this one waits for their memory.
+
+    Args:
+        policy: The operator's.
+        size_bytes: How much it waits for.
+        unusable: UUIDs of GPUs that are of no use to it.
+        cpu: Whether a reader on the CPU would do, too.
+    """
+    gpus = [] if policy.device == "cpu" else take_snapshot().usable
+    ledgers = [policy.gpu_ledger(gpu) for gpu in gpus if gpu.uuid not in unusable]
     with ExitStack() as stack:
         for ledger in [*ledgers, *([policy.cpu_ledger] if cpu else [])]:
             stack.callback(ledger.waiting(size_bytes).close)

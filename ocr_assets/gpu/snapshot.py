@@ -14,6 +14,8 @@ from typing import Any, Literal
 from ocr_assets.gpu import host, nvml
 from ocr_assets.gpu.visible import visible_uuids
 
+NO_INSTANCES = "MIG is enabled, but it has no instances"
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -110,7 +112,8 @@ def take_snapshot(environment: Mapping[str, str] | None = None) -> Snapshot:
                     problems.append(f"GPU {index} does not answer: {error}")
     except nvml.NvmlUnavailableError as error:
         return Snapshot((), (str(error),))
-    visible = visible_uuids(gpus, environment)
+    # CUDA does not count a GPU that is split into nothing.
+    visible = visible_uuids([gpu for gpu in gpus if gpu.problem != NO_INSTANCES], environment)
     placed = tuple(
         replace(gpu, torch_index=visible.uuids.index(gpu.uuid))
         if gpu.uuid in visible.uuids
@@ -150,7 +153,7 @@ def _devices(library: Any, index: int, handle: Any) -> list[Gpu]:
         instances.append(replace(gpu, parent_uuid=uuid, instance=numbers))
     if not instances:
         name = library.nvmlDeviceGetName(handle)
-        return [Gpu(uuid, name, index, None, problem="MIG is enabled, but it has no instances")]
+        return [Gpu(uuid, name, index, None, problem=NO_INSTANCES)]
     return instances
 
 

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ocr_assets.gpu.faults import DeviceError
 from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
 from ocr_assets.ocr.weights import locate_weights
 
@@ -28,10 +29,6 @@ Picture = NDArray[np.uint8]
 
 class DetectionError(Exception):
     """A picture that the detector cannot process."""
-
-
-class DeviceError(Exception):
-    """The device asked for is not there."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,13 @@ class DetectionThresholds:
 
 
 class Detector(Protocol):
-    """What a reader needs of a loaded model; `TextDetector` is the real one."""
+    """What a reader needs of a loaded model; `TextDetector` is the real one.
+
+    Attributes:
+        device: PyTorch's name of the device.
+    """
+
+    device: str
 
     def detect_batch(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
@@ -100,6 +103,9 @@ class Detector(Protocol):
 
     def memory(self) -> AllocatorMemory:
         """What the process has taken from the device."""
+
+    def forget_peak(self) -> None:
+        """From now on the peak is that of what follows."""
 
     def cap_memory(self, fraction: float) -> None:
         """Makes the allocator refuse more than this share of the device's memory."""
@@ -148,8 +154,7 @@ class TextDetector:
             raise DeviceError(_why_no_cuda())
         self.device = device
         self._recognize = settings.recognize
-        if device != "cpu":
-            torch.cuda.reset_peak_memory_stats(device)
+        self._most_threads = torch.get_num_threads()  # OMP_NUM_THREADS and the like are respected
         self._reader = _load_reader(settings, device)
 
     def detect(self, rgb: Picture, thresholds: DetectionThresholds) -> list[TextBox]:
@@ -207,6 +212,13 @@ class TextDetector:
             torch.cuda.memory_reserved(self.device), torch.cuda.max_memory_reserved(self.device)
         )
 
+    def forget_peak(self) -> None:
+        """From now on the peak is that of what follows; nothing on the CPU."""
+        import torch
+
+        if self.device != "cpu":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
     def cap_memory(self, fraction: float) -> None:
         """Makes PyTorch refuse to take more than this share of the GPU; nothing on the CPU."""
         import torch
@@ -222,9 +234,13 @@ class TextDetector:
             torch.cuda.empty_cache()
 
     def use_threads(self, count: int) -> None:
-        """How many threads PyTorch and OpenCV use; PyTorch, in the thread that calls this."""
+        """How many threads PyTorch and OpenCV use, at most as many as PyTorch would.
+
+        For PyTorch this counts in the thread that calls it.
+        """
         import torch
 
+        count = min(count, self._most_threads)
         torch.set_num_threads(count)
         cv2.setNumThreads(count)
 
@@ -263,15 +279,18 @@ def load_text_detector(settings: ModelSettings, device: str, uuid: str) -> TextD
     import torch
 
     if device != "cpu":
+        if not torch.cuda.is_available():
+            raise DeviceError(_why_no_cuda())
         seen = [
             str(torch.cuda.get_device_properties(index).uuid)
             for index in range(torch.cuda.device_count())
         ]
-        if not seen:
-            raise DeviceError(_why_no_cuda())
         index = next((index for index, known in enumerate(seen) if uuid.endswith(known)), None)
         if index is None and not uuid.startswith("MIG-"):
-            raise DeviceError(f"PyTorch sees {len(seen)} CUDA devices, but not {uuid}")
+            raise DeviceError(
+                f"PyTorch sees {len(seen)} CUDA devices, but not {uuid}; set "
+                "CUDA_DEVICE_ORDER=PCI_BUS_ID if CUDA_VISIBLE_DEVICES counts unequal GPUs"
+            )
         # Of a MIG instance PyTorch may give the UUID of the whole GPU; it sees only the one.
         device = f"cuda:{index or 0}"
     return TextDetector(settings, device)

@@ -1,5 +1,6 @@
 """A loaded detector with the memory it was granted and the thread that owns it."""
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +14,10 @@ from ocr_assets.gpu.footprint import (
     CONTEXT_AT_LEAST_BYTES,
     CONTEXT_BYTES,
     Footprint,
-    canvas_pixels,
 )
-from ocr_assets.gpu.ledger import LeaseRefusedError, gib
+from ocr_assets.gpu.ledger import LeaseRefusedError
 from ocr_assets.gpu.placement import CPU, Placed, threads_per_cpu_reader
+from ocr_assets.gpu.sizes import MIB, gib
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.detector import (
     DetectionThresholds,
@@ -28,6 +29,7 @@ from ocr_assets.ocr.detector import (
 
 GROWTH = 1.5  # of a lease that turned out too small
 CORES_CHECKED_SECONDS = 5.0
+LEAST_GROWTH_BYTES = 64 * MIB
 LEAST_MEASURED_PIXELS = 100_000  # what smaller batches take is mostly not theirs
 
 
@@ -109,7 +111,7 @@ class Reader:
         sizing: Sizing,
         placed: Placed,
         footprint: Footprint,
-        device_leases_bytes: Callable[[], int],
+        neighbours: Callable[[], Sequence["Reader"]],
     ) -> None:
         """See `ReaderPool`, which makes them.
 
@@ -118,19 +120,21 @@ class Reader:
             sizing: How large it may get.
             placed: Where it goes; the reader ends the lease.
             footprint: What it is expected to take.
-            device_leases_bytes: The sum of the leases of this process's readers on the device.
+            neighbours: All readers of this process on the device, this one included.
         """
         self.settings = settings
         self.placed = placed
         self.footprint = footprint
         self.users = 0
         self.idle_until = 0.0
+        self.retired = False
         self._sizing = sizing
-        self._device_leases_bytes = device_leases_bytes
+        self._neighbours = neighbours
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reader {placed.torch_device}")
         self._loading: Future[Detector] | None = None
         self._most_pixels: int | None = None
         self._learned_pixels = 0
+        self._grown = False
         self._loaded_bytes = 0
         self._threads_set = float("-inf")
 
@@ -138,6 +142,11 @@ class Reader:
     def on_cpu(self) -> bool:
         """Whether it runs on the CPU."""
         return self.placed.device_id == CPU
+
+    @property
+    def device(self) -> str:
+        """PyTorch's name of the device that the model was loaded onto."""
+        return self._detector().device
 
     def load(self, load: LoadDetector) -> None:
         """Begins to load the model, in the reader's thread."""
@@ -154,36 +163,47 @@ class Reader:
         self._detector()
 
     def detect(
-        self, pictures: Sequence[Picture], thresholds: DetectionThresholds, tally: Tally
+        self,
+        pictures: Sequence[Picture],
+        pixels: int,
+        thresholds: DetectionThresholds,
+        tally: Tally,
     ) -> list[list[TextBox]]:
         """The text on the first of the pictures: at least one, as many as the memory admits.
 
         When the device runs out of memory, the lease grows if there is room; else the batch is
-        halved, and what failed is not tried again.
+        halved, and this reader does not try again what failed.
 
         Args:
             pictures: uint8, (height, width, 3), RGB, all of one size.
+            pixels: Of one picture's canvas.
             thresholds: EasyOCR's parameters.
             tally: Where to count.
 
         Raises:
             LeaseTooSmallError: One picture is more than the lease covers.
             OutOfDeviceMemoryError: One picture is more than the device has memory for.
+            DeviceError: PyTorch cannot use the device after all.
             DeviceFaultError: CUDA is broken in this process.
-            DetectionError: The detector cannot process such pictures.
+            DetectionError: The detector cannot process one of the pictures.
         """
-        return self._thread.submit(self._detect, pictures, thresholds, tally).result()
+        return self._thread.submit(self._detect, pictures, pixels, thresholds, tally).result()
 
     def close(self) -> None:
         """Drops the model, then ends the lease."""
-        self._thread.submit(self._drop).result()
-        self._thread.shutdown()
+        try:
+            self._thread.submit(self._drop).result()
+        finally:
+            self._thread.shutdown()
 
     def _load(self, load: LoadDetector) -> Detector:
         with _device_errors():
+            for neighbour in self._neighbours():
+                if neighbour is not self:
+                    neighbour.share_device()  # there is one lease more to take memory under
             detector = load(self.settings, self.placed.torch_device, self.placed.device_id)
             self._loaded_bytes = detector.memory().reserved_bytes + CONTEXT_BYTES
-            self._lease_changed(detector)
+            self._divide(detector)
         return detector
 
     def _drop(self) -> None:
@@ -193,31 +213,42 @@ class Reader:
         finally:
             self._loading = None
             self.placed.lease.release()
+            for neighbour in self._neighbours():
+                if neighbour is not self:
+                    neighbour.share_device()
+
+    def share_device(self) -> None:
+        """Adapts to readers of this process that came to the device or left it."""
+        loading = self._loading
+        if loading is not None and loading.done() and loading.exception() is None:
+            self._divide(loading.result())
 
     def _detector(self) -> Detector:
         assert self._loading is not None, "the reader is closed"
         return self._loading.result()
 
     def _detect(
-        self, pictures: Sequence[Picture], thresholds: DetectionThresholds, tally: Tally
+        self,
+        pictures: Sequence[Picture],
+        pixels: int,
+        thresholds: DetectionThresholds,
+        tally: Tally,
     ) -> list[list[TextBox]]:
         detector = self._detector()
-        height, width = pictures[0].shape[:2]
-        pixels = canvas_pixels(
-            width, height, canvas_size=thresholds.canvas_size, mag_ratio=thresholds.mag_ratio
-        )
         batch = self._admitted_batch(detector, pixels, len(pictures))
         if self.on_cpu:
             self._share_cores(detector)
         while True:
             try:
                 with _device_errors():
+                    if self._is_news(batch * pixels):
+                        detector.forget_peak()
                     found = detector.detect_batch(pictures[:batch], thresholds)
             except OutOfDeviceMemoryError:
                 tally.out_of_memory += 1
                 with _device_errors():
                     detector.empty_cache()
-                if self.on_cpu or not self._grow(detector, int(self._lease_bytes * GROWTH)):
+                if self.on_cpu or not self._grow_further(detector):
                     if batch == 1:
                         raise
                     batch //= 2
@@ -262,8 +293,24 @@ class Reader:
             self.placed.lease.resize(size_bytes, self.placed.limits)
         except LeaseRefusedError:
             return False
-        self._lease_changed(detector)
+        self._divide(detector)
         return True
+
+    def _grow_further(self, detector: Detector) -> bool:
+        """After running out of memory: by half, or by what there is."""
+        self._grown = True
+        if self._grow(detector, int(self._lease_bytes * GROWTH)):
+            return True
+        room_bytes = self.placed.ledger.room_bytes(
+            dataclasses.replace(self.placed.limits, max_leases=None)
+        )
+        return room_bytes >= LEAST_GROWTH_BYTES and self._grow(
+            detector, self._lease_bytes + room_bytes
+        )
+
+    def _is_news(self, batch_pixels: int) -> bool:
+        """Whether a batch says more of the reader's size than those before it."""
+        return not self.on_cpu and (batch_pixels > self._learned_pixels or self._grown)
 
     def _learn(self, detector: Detector, batch_pixels: int, pixels: int, tally: Tally) -> None:
         """Fits footprint and lease to what the largest batch yet really took, on a GPU."""
@@ -271,18 +318,25 @@ class Reader:
             return
         memory = detector.memory()
         tally.peak_bytes = max(tally.peak_bytes, memory.peak_bytes)
-        alone = self._device_leases_bytes() == self._lease_bytes
-        if batch_pixels > self._learned_pixels:
-            self._learned_pixels = batch_pixels
+        if self._is_news(batch_pixels):
+            self._grown = False
+            self._learned_pixels = max(batch_pixels, self._learned_pixels)
             # With two models in the process nobody knows whose peak it is.
-            measurable = alone and batch_pixels >= LEAST_MEASURED_PIXELS
-            if measurable and self._sizing.fixed_bytes is None:
-                self.footprint = self.footprint.corrected(
-                    self._loaded_bytes, memory.peak_bytes + CONTEXT_BYTES, batch_pixels
-                )
+            alone = len(self._neighbours()) == 1
+            if alone and batch_pixels >= LEAST_MEASURED_PIXELS and self._sizing.fixed_bytes is None:
+                self._correct_footprint(memory.peak_bytes + CONTEXT_BYTES, batch_pixels)
                 self._fit_lease(pixels)
-            self._lease_changed(detector)
+            self._divide(detector)
         tally.lease_bytes = max(tally.lease_bytes, self._lease_bytes)
+
+    def _correct_footprint(self, peak_bytes: int, batch_pixels: int) -> None:
+        corrected = self.footprint.corrected(self._loaded_bytes, peak_bytes, batch_pixels)
+        # The lease was enough, whatever the margin makes of it: without this, a frame that was
+        # just detected could turn out to fit nowhere.
+        most = (self._lease_bytes - self._loaded_bytes) / batch_pixels
+        if self._lease_bytes >= peak_bytes and corrected.bytes_per_pixel > most:
+            corrected = dataclasses.replace(corrected, bytes_per_pixel=most)
+        self.footprint = corrected
 
     def _fit_lease(self, pixels: int) -> None:
         batch = self._bounded(self._sizing.max_batch_frames, pixels)
@@ -294,17 +348,22 @@ class Reader:
         except LeaseRefusedError:
             return  # the batches stay as small as the lease is
 
-    def _lease_changed(self, detector: Detector) -> None:
-        """Makes the allocator keep to the lease, and tells others what is allocated of it."""
-        all_leases = max(self._device_leases_bytes(), 1)
-        share = self._lease_bytes / all_leases
+    def _divide(self, detector: Detector) -> None:
+        """Keeps the process to its leases on the device, and tells others what is allocated.
+
+        The allocator is the process's: all its readers' leases together are its cap, which leaves
+        out the CUDA context, and what it took counts for each by the share of its lease.
+        """
+        neighbours = self._neighbours()
+        leased = sum(one.placed.lease.size_bytes for one in neighbours)
         if self.on_cpu:
-            self.placed.lease.report_allocated(int(host.process_memory_bytes() * share))
-            return
-        # The cap is the process's, and leaves out the CUDA context.
-        detector.cap_memory(max(all_leases - CONTEXT_BYTES, 0) / self.placed.total_bytes)
-        taken = detector.memory().reserved_bytes + CONTEXT_AT_LEAST_BYTES
-        self.placed.lease.report_allocated(int(taken * share))
+            taken = host.process_memory_bytes()
+        else:
+            detector.cap_memory(max(leased - CONTEXT_BYTES, 0) / self.placed.total_bytes)
+            taken = detector.memory().reserved_bytes + CONTEXT_AT_LEAST_BYTES
+        for one in neighbours:
+            share = one.placed.lease.size_bytes / leased
+            one.placed.lease.report_allocated(int(taken * share))
 
     def _share_cores(self, detector: Detector) -> None:
         """Takes an equal share of the cores, as readers on the CPU come and go."""

@@ -4,19 +4,22 @@
 pool = shared_pool()
 reader = pool.take_on_gpu(ModelSettings(), Sizing(), policy, pixels=1280 * 736)
 try:
-    boxes = reader.detect([rgb], DetectionThresholds(), Tally())
+    boxes = reader.detect([rgb], 1280 * 736, DetectionThresholds(), Tally())
 finally:
-    pool.give_back(reader)
+    pool.give_back(reader, idle_seconds=60)
 ```
 """
 
 import atexit
 import functools
+import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 
-from ocr_assets.gpu.faults import DeviceFaultError, OutOfDeviceMemoryError
+from ocr_assets.gpu.faults import DeviceError, DeviceFaultError, OutOfDeviceMemoryError
 from ocr_assets.gpu.footprint import Footprint
 from ocr_assets.gpu.placement import (
     NoRoomError,
@@ -27,7 +30,6 @@ from ocr_assets.gpu.placement import (
 )
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.ocr.detector import (
-    DeviceError,
     LoadDetector,
     ModelSettings,
     load_text_detector,
@@ -35,6 +37,8 @@ from ocr_assets.ocr.detector import (
 from ocr_assets.ocr.reader import Reader, Sizing
 
 REAPER_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
 
 
 class ReaderNotLoadedError(Exception):
@@ -66,10 +70,11 @@ class ReaderPool:
         self.load_count = 0
         self._load = load
         self._lock = threading.RLock()
-        self._readers: list[Reader] = []
+        self._open: list[Reader] = []
         self._footprints: dict[tuple[ModelSettings, bool], Footprint] = {}
         self._reaper: threading.Thread | None = None
         self._fault: DeviceFaultError | None = None
+        _pools.add(self)
 
     def take_on_gpu(
         self,
@@ -79,6 +84,7 @@ class ReaderPool:
         pixels: int,
         *,
         excluded: Mapping[str, str] | None = None,
+        unusable: Mapping[str, str] | None = None,
         holder: str = "",
     ) -> Reader:
         """A loaded reader on a GPU: an idle one, else a new one, else one that others use too.
@@ -88,7 +94,8 @@ class ReaderPool:
             sizing: How large a reader is.
             policy: The operator's.
             pixels: Canvas pixels of the frames to come.
-            excluded: UUIDs of GPUs to pass over, with the reason.
+            excluded: UUIDs of GPUs to pass over for now, with the reason.
+            unusable: UUIDs of GPUs to pass over for good, with the reason.
             holder: What a new reader is for, for people to read.
 
         Raises:
@@ -97,29 +104,34 @@ class ReaderPool:
             DeviceFaultError: CUDA is broken in this process.
             StateError: The state directory cannot be used.
         """
-        excluded = excluded or {}
+        passed_over = {**(excluded or {}), **(unusable or {})}
         with self._lock:
             if self._fault is not None:
                 raise self._fault
             there = [
                 reader
                 for reader in self._of(settings)
-                if not reader.on_cpu and reader.placed.device_id not in excluded
+                if not reader.on_cpu and reader.placed.device_id not in passed_over
             ]
             reader = next((reader for reader in there if reader.users == 0), None)
             if reader is None:
                 taken = {one.placed.device_id: "this process has a reader there" for one in there}
                 footprint = self.footprint(settings, on_cpu=False)
-                sizes = sizing.gpu_sizes_bytes(footprint, pixels)
+                place = functools.partial(
+                    place_on_gpu,
+                    policy,
+                    sizing.gpu_sizes_bytes(footprint, pixels),
+                    excluded={**(excluded or {}), **taken},
+                    unusable=unusable,
+                    holder=holder,
+                )
+                idle = [
+                    one
+                    for one in self._idle()
+                    if not one.on_cpu and one.placed.device_id not in passed_over
+                ]
                 try:
-                    reader = self._start(
-                        lambda: place_on_gpu(
-                            policy, sizes, excluded={**excluded, **taken}, holder=holder
-                        ),
-                        settings,
-                        sizing,
-                        footprint,
-                    )
+                    reader = self._start(place, idle, settings, sizing, footprint)
                 except NoRoomError:
                     if not there:
                         raise
@@ -148,12 +160,9 @@ class ReaderPool:
             reader = next((reader for reader in self._of(settings) if reader.on_cpu), None)
             if reader is None:
                 footprint = self.footprint(settings, on_cpu=True)
-                reader = self._start(
-                    lambda: place_on_cpu(policy, footprint.bytes_for(pixels), holder),
-                    settings,
-                    sizing,
-                    footprint,
-                )
+                place = functools.partial(place_on_cpu, policy, footprint.bytes_for(pixels), holder)
+                idle = [one for one in self._idle() if one.on_cpu]
+                reader = self._start(place, idle, settings, sizing, footprint)
             reader.users += 1
         return self._loaded(reader)
 
@@ -168,8 +177,8 @@ class ReaderPool:
             reader.users -= 1
             if reader.users > 0:
                 return
-            if reader not in self._readers:
-                reader.close()
+            if reader.retired:
+                self._close(reader)
                 return
             reader.idle_until = time.monotonic() + idle_seconds
             if self._reaper is None:
@@ -179,7 +188,7 @@ class ReaderPool:
     def discard(self, reader: Reader) -> None:
         """As `give_back`, but nobody gets it again, and it is closed once nobody uses it."""
         with self._lock:
-            self._remove(reader)
+            reader.retired = True
             self.give_back(reader, idle_seconds=0.0)
 
     def give_up_cuda(self, reader: Reader, fault: DeviceFaultError) -> None:
@@ -189,20 +198,19 @@ class ReaderPool:
         """
         with self._lock:
             self._fault = fault
-            self._remove(reader)
+            reader.retired = True
 
     def close_idle(self) -> int:
         """Closes the readers that nobody uses; returns how many there were."""
         with self._lock:
-            idle = [reader for reader in self._readers if reader.users == 0]
+            idle = self._idle()
             for reader in idle:
-                self._remove(reader)
-                reader.close()
+                self._close(reader)
             return len(idle)
 
     def end_leases(self) -> None:
         """At the end of the process, when memory is about to be freed anyway."""
-        for reader in self._readers:
+        for reader in self._open:
             reader.placed.lease.release()
 
     def footprint(self, settings: ModelSettings, *, on_cpu: bool) -> Footprint:
@@ -215,36 +223,49 @@ class ReaderPool:
         kind = Footprint.for_cpu if on_cpu else Footprint.for_gpu
         return kind(recognize=settings.recognize)
 
-    def _of(self, settings: ModelSettings) -> list[Reader]:
-        return [reader for reader in self._readers if reader.settings == settings]
+    def forget_readers(self) -> None:
+        """In a forked child: readers, their threads and their leases are the parent's."""
+        self._lock = threading.RLock()
+        self._open = []
+        self._reaper = None
 
-    def _remove(self, reader: Reader) -> None:
-        """Nobody gets it any more; what was learned of its size is kept."""
-        if reader in self._readers:
-            self._readers.remove(reader)
-            self._footprints[reader.settings, reader.on_cpu] = reader.footprint
+    def _of(self, settings: ModelSettings) -> list[Reader]:
+        return [one for one in self._open if one.settings == settings and not one.retired]
+
+    def _idle(self) -> list[Reader]:
+        return [one for one in self._open if one.users == 0 and not one.retired]
+
+    def _close(self, reader: Reader) -> None:
+        """Gives its memory back; what was learned of its size is kept."""
+        self._open.remove(reader)
+        self._footprints[reader.settings, reader.on_cpu] = reader.footprint
+        reader.close()
 
     def _start(
         self,
         place: Callable[[], Placed],
+        idle: Sequence[Reader],
         settings: ModelSettings,
         sizing: Sizing,
         footprint: Footprint,
     ) -> Reader:
+        """A new reader, for which readers make way that nobody uses, if need be."""
         try:
             placed = place()
-        except NoRoomError:
-            if self.close_idle() == 0:
+        except NoRoomError as refusal:
+            if refusal.never or not idle:
                 raise
+            for reader in idle:
+                self._close(reader)
             placed = place()
         reader = Reader(
             settings,
             sizing,
             placed,
             footprint,
-            functools.partial(self._leases_bytes, placed.device_id),
+            functools.partial(self._on_device, placed.device_id),
         )
-        self._readers.append(reader)
+        self._open.append(reader)
         self.load_count += 1
         reader.load(self._load)
         return reader
@@ -263,23 +284,25 @@ class ReaderPool:
             raise
         return reader
 
-    def _leases_bytes(self, device_id: str) -> int:
-        on_device = (one for one in list(self._readers) if one.placed.device_id == device_id)
-        return sum(reader.placed.lease.size_bytes for reader in on_device)
+    def _on_device(self, device_id: str) -> list[Reader]:
+        return [one for one in list(self._open) if one.placed.device_id == device_id]
 
     def _reap(self) -> None:
         """Closes readers that were idle for long, or whose memory another process waits for."""
         while True:
             time.sleep(REAPER_SECONDS)
             with self._lock:
-                idle = [reader for reader in self._readers if reader.users == 0]
+                idle = self._idle()
                 if not idle:
                     self._reaper = None
                     return
                 for reader in idle:
                     if time.monotonic() >= reader.idle_until or _is_wanted(reader):
-                        self._remove(reader)
-                        reader.close()
+                        try:
+                            self._close(reader)
+                        except Exception:
+                            # Nobody waits for it, and the others have to be looked after.
+                            log.exception("an idle reader could not be closed")
 
 
 def _is_wanted(reader: Reader) -> bool:
@@ -295,3 +318,14 @@ def shared_pool() -> ReaderPool:
     pool = ReaderPool(load_text_detector)
     atexit.register(pool.end_leases)
     return pool
+
+
+_pools: "weakref.WeakSet[ReaderPool]" = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for pool in list(_pools):
+        pool.forget_readers()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -9,22 +9,22 @@ with DetectionSession(shared_pool(), settings, Sizing(), policy, print) as sessi
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from ocr_assets.gpu.faults import DeviceFaultError, OutOfDeviceMemoryError
+from ocr_assets.gpu.faults import DeviceError, DeviceFaultError, OutOfDeviceMemoryError
 from ocr_assets.gpu.footprint import canvas_pixels
-from ocr_assets.gpu.ledger import gib
 from ocr_assets.gpu.placement import NoRoomError, Placed, PlacementPolicy, waiting_for_room
+from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.detector import (
     DetectionError,
     DetectionThresholds,
-    DeviceError,
     ModelSettings,
     Picture,
 )
@@ -33,7 +33,7 @@ from ocr_assets.ocr.reader_pool import ReaderNotLoadedError, ReaderPool
 
 FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0  # between messages on a wait
 LONGEST_COOLDOWN_SECONDS = 600.0
-ATTEMPTS = 3  # at a single frame that a GPU has no memory for
+ATTEMPTS = 3  # on each GPU, at a single frame that it has no memory for
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class DetectionSession:
         self._holder = holder
         self._reader: Reader | None = None
         self._left: tuple[Placed, str] | None = None
-        self._failures = 0
+        self._failures: Counter[str] = Counter()
         self._excluded: dict[str, _Exclusion] = {}
         self._rechecked = float("-inf")
         self._overflow = ExitStack()
@@ -124,10 +124,12 @@ class DetectionSession:
         traceback: TracebackType | None,
     ) -> None:
         """Gives the reader back."""
-        self._overflow.close()
-        if self._reader is not None:
-            self._pool.give_back(self._reader, idle_seconds=self._policy.idle_seconds)
-            self._reader = None
+        reader, self._reader = self._reader, None
+        try:
+            if reader is not None:
+                self._pool.give_back(reader, idle_seconds=self._policy.idle_seconds)
+        finally:
+            self._overflow.close()
 
     def detect(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
@@ -160,26 +162,35 @@ class DetectionSession:
         reader = self._reader_for(pixels)
         started = time.perf_counter()
         try:
-            found = reader.detect(pictures, thresholds, self.tally)
+            found = reader.detect(pictures, pixels, thresholds, self.tally)
         except DetectionError as error:
-            return [error]
+            if len(pictures) == 1:
+                return [error]
+            # One of them; the others are not to suffer for it.
+            return [one for rgb in pictures for one in self.detect([rgb], thresholds)]
         except LeaseTooSmallError as reason:
             self._leave(reader, str(reason))
             return []
         except OutOfDeviceMemoryError as error:
-            self._failures += 1
-            if reader.on_cpu or self._failures == ATTEMPTS:
-                self._failures = 0
+            self._failures[reader.placed.device_id] += 1
+            tried_enough = self._failures[reader.placed.device_id] >= ATTEMPTS
+            if reader.on_cpu or (tried_enough and not self._cpu_admitted()):
+                self._failures.clear()
                 return [DetectionError(f"not enough memory for {width}x{height} pixels: {error}")]
             self._exclude(reader.placed, error)
             self._leave(reader, f"out of memory with a single frame: {error}")
+            return []
+        except DeviceError as error:
+            self._exclude(reader.placed, error)
+            self._leave(reader, str(error))
             return []
         except DeviceFaultError as fault:
             self._reader = None
             self._pool.give_up_cuda(reader, fault)
             raise
-        self._failures = 0
-        device = reader.placed.torch_device
+        self._failures.clear()
+        self._excluded.pop(reader.placed.device_id, None)
+        device = reader.device
         milliseconds = (time.perf_counter() - started) * 1000 / len(found)
         self.tally.frames[device] += len(found)
         return [Detected(boxes, device, milliseconds) for boxes in found]
@@ -240,21 +251,21 @@ class DetectionSession:
                     self._sizing,
                     self._policy,
                     pixels,
-                    excluded=self._passed_over(),
+                    excluded=self._resting(),
+                    unusable=self._unusable(),
                     holder=self._holder,
                 )
             except ReaderNotLoadedError as error:
-                self._exclude(error.placed, error)
-                if self._policy.device == "cuda" and isinstance(error.__cause__, DeviceError):
-                    raise error.__cause__ from error
+                cause = error.__cause__
+                self._exclude(error.placed, cause if isinstance(cause, DeviceError) else error)
 
     def _cpu_admitted(self) -> bool:
         if self._policy.device != "auto":
             return self._policy.device == "cpu"
         if self._policy.overflow == "cpu":
             return True
-        hopeless = [uuid for uuid, one in self._excluded.items() if one.until == float("inf")]
-        return all(gpu.uuid in hopeless for gpu in take_snapshot().usable)
+        unusable = self._unusable()
+        return all(gpu.uuid in unusable for gpu in take_snapshot().usable)
 
     def _refuse_to_wait(self, refusal: NoRoomError, waited: float) -> None:
         if refusal.never:
@@ -307,7 +318,7 @@ class DetectionSession:
     def _exclude(self, placed: Placed, error: Exception) -> None:
         """Stays away from a GPU: for good if PyTorch cannot use it, else longer each time."""
         before = self._excluded.get(placed.device_id)
-        if isinstance(error.__cause__, DeviceError):
+        if isinstance(error, DeviceError):
             seconds = float("inf")
         elif before is None:
             seconds = self._policy.cooldown_seconds
@@ -319,15 +330,22 @@ class DetectionSession:
         long = "from now on" if seconds == float("inf") else f"for {seconds:.0f} s"
         self._say(f"{placed.label} is not used {long}: {error}")
 
-    def _passed_over(self) -> dict[str, str]:
+    def _resting(self) -> dict[str, str]:
         now = time.monotonic()
-        return {uuid: one.reason for uuid, one in self._excluded.items() if now < one.until}
+        return {
+            uuid: one.reason
+            for uuid, one in self._excluded.items()
+            if now < one.until < float("inf")
+        }
+
+    def _unusable(self) -> dict[str, str]:
+        return {
+            uuid: one.reason for uuid, one in self._excluded.items() if one.until == float("inf")
+        }
 
     def _waiting(self, pixels: int, *, cpu: bool) -> AbstractContextManager[None]:
         size_bytes = self._pool.footprint(self._settings, on_cpu=False).bytes_for(pixels)
-        return waiting_for_room(
-            self._policy, size_bytes, gpus=self._policy.device != "cpu", cpu=cpu
-        )
+        return waiting_for_room(self._policy, size_bytes, unusable=self._unusable(), cpu=cpu)
 
     def _count_wait(self, started: float) -> None:
         self.tally.wait_seconds += time.monotonic() - started

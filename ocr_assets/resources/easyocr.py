@@ -7,8 +7,9 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from ocr_assets import settings
-from ocr_assets.gpu.footprint import GIB, MIB, canvas_pixels
+from ocr_assets.gpu.footprint import canvas_pixels
 from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
+from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.gpu.slots import Plan, make_plan
 from ocr_assets.ocr.detector import DetectionThresholds, ModelSettings
 from ocr_assets.ocr.reader import Sizing
@@ -71,7 +72,7 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     footprint_bytes: int | None = Field(
         default=None,
-        ge=64 * MIB,
+        ge=GIB,
         le=1024 * GIB,
         description=(
             "Memory of one model on a GPU, in bytes, all included. Default: estimated from frame "

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence, Set
 from pathlib import Path, PurePosixPath
 
+import polars as pl
+
 from ocr_assets.tables.replace_file import replace_file
 
 FOLDER = "_unfinished"  # Delta passes over what begins with an underscore
@@ -41,15 +43,15 @@ class Checkpoint:
         for path in sorted((self._table / FOLDER).glob(f"{self._partition}-*.json")):
             try:
                 noted = json.loads(path.read_text())
-            except FileNotFoundError:
-                continue  # its writer has just committed
-            parts = [(str(relative), int(rows)) for relative, rows in noted["parts"]]
+                parts = [(str(relative), int(rows)) for relative, rows in noted["parts"]]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # its writer has just committed, or a crash of the machine tore it
             if any(PurePosixPath(relative).name in committed for relative, _ in parts):
                 path.unlink(missing_ok=True)
-            elif noted["key"] == self._key:
+            elif noted.get("key") == self._key:
                 self._found.append(path)
-                there = [(self._table / relative).is_file() for relative, _ in parts]
-                if all(there) and len(parts) > len(best):
+                whole = all(_is_whole(self._table / relative, rows) for relative, rows in parts)
+                if whole and len(parts) > len(best):
                     best = parts
         return best
 
@@ -62,3 +64,10 @@ class Checkpoint:
         """The parts are in the table now."""
         for path in (self._path, *self._found):
             path.unlink(missing_ok=True)
+
+
+def _is_whole(part: Path, rows: int) -> bool:
+    try:
+        return bool(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item() == rows)
+    except (OSError, pl.exceptions.PolarsError):
+        return False  # gone, or torn by a crash of the machine

@@ -3,9 +3,12 @@
 import dataclasses
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
+from ocr_assets.gpu.snapshot import read_memory
 from ocr_assets.ocr.boxes import TextBox, rect_box
 from ocr_assets.ocr.detector import (
     AllocatorMemory,
@@ -33,16 +36,25 @@ class Appetite:
 class FakeDetector:
     """Allocates as PyTorch's caching allocator does: what a batch took stays until it is freed."""
 
+    caps_bytes: ClassVar[dict[str, float]] = {}  # per GPU, of the whole process
+    living: ClassVar["weakref.WeakSet[FakeDetector]"] = weakref.WeakSet()
+
     def __init__(
-        self, state: Path, uuid: str, appetite: Appetite, find: Callable[[Picture], list[TextBox]]
+        self,
+        state: Path,
+        uuid: str,
+        appetite: Appetite,
+        find: Callable[[Picture], list[TextBox]],
+        device: str = "cuda:0",
     ) -> None:
+        self.device = device
+        self.uuid = uuid
         self._appetite = appetite
         self._find = find
-        self._total_bytes = 0
-        self._cap_bytes: float | None = None
         self._peak_bytes = appetite.load_bytes
         self.threads: set[str] = set()
         self._allocation: Allocation = allocate(state, uuid, appetite.load_bytes)
+        self.living.add(self)
         time.sleep(appetite.load_seconds)
 
     def detect_batch(
@@ -63,14 +75,11 @@ class FakeDetector:
         taken = (self._allocation.size_bytes, self._peak_bytes)
         return AllocatorMemory(*(max(size - CONTEXT_BYTES, 0) for size in taken))
 
+    def forget_peak(self) -> None:
+        self._peak_bytes = self._allocation.size_bytes
+
     def cap_memory(self, fraction: float) -> None:
-        import pynvml
-
-        from ocr_assets.gpu import nvml
-
-        with nvml.session():
-            handle = pynvml.nvmlDeviceGetHandleByUUID(self._allocation._uuid)
-            self._cap_bytes = fraction * pynvml.nvmlDeviceGetMemoryInfo(handle).total
+        self.caps_bytes[self.uuid] = fraction * read_memory(self.uuid).total_bytes
 
     def empty_cache(self) -> None:
         self._allocation.resize(self._appetite.load_bytes)
@@ -80,9 +89,12 @@ class FakeDetector:
 
     def close(self) -> None:
         self._allocation.free()
+        self.living.discard(self)
 
     def _refuse_above_cap(self, size_bytes: int) -> None:
-        if self._cap_bytes is not None and size_bytes - CONTEXT_BYTES > self._cap_bytes:
+        others = [one for one in self.living if one.uuid == self.uuid and one is not self]
+        taken = size_bytes + sum(one._allocation.size_bytes for one in others) - CONTEXT_BYTES
+        if taken > self.caps_bytes.get(self.uuid, float("inf")):
             import torch
 
             raise torch.OutOfMemoryError(
@@ -96,6 +108,7 @@ class CpuDetector:
     def __init__(
         self, find: Callable[[Picture], list[TextBox]], batch_seconds: float = 0.0
     ) -> None:
+        self.device = "cpu"
         self._find = find
         self._batch_seconds = batch_seconds
         self.thread_counts: list[int] = []
@@ -109,6 +122,9 @@ class CpuDetector:
 
     def memory(self) -> AllocatorMemory:
         return AllocatorMemory(0, 0)
+
+    def forget_peak(self) -> None:
+        raise AssertionError("there is no peak on the CPU")
 
     def cap_memory(self, fraction: float) -> None:
         raise AssertionError("there is nothing to cap on the CPU")
@@ -145,7 +161,7 @@ class FakeLoader:
         if device == "cpu":
             detector = CpuDetector(self._find, self._cpu_batch_seconds)
         else:
-            detector = FakeDetector(self._state, uuid, self.appetite, self._find)
+            detector = FakeDetector(self._state, uuid, self.appetite, self._find, device)
         self.loaded.append(detector)
         return detector
 

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from ocr_assets.gpu.faults import DeviceFaultError, OutOfDeviceMemoryError, as_device_error
+from ocr_assets.gpu.faults import (
+    DeviceError,
+    DeviceFaultError,
+    OutOfDeviceMemoryError,
+    as_device_error,
+)
 
 OUT_OF_MEMORY = [
     "CUDA error: out of memory",
@@ -18,7 +23,6 @@ FAULTS = [
     "CUDA error: an illegal memory access was encountered",
     "CUDA error: device-side assert triggered",
     "CUDA error: unspecified launch failure",
-    "CUDA error: no kernel image is available for execution on the device",
     "CUDA driver error: unknown error",
     "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, ...)`",
     "CUBLAS_STATUS_INTERNAL_ERROR",
@@ -100,3 +104,18 @@ def test_only_what_pytorch_raises_is_read_for_signs(kind: type[Exception]) -> No
 def test_our_own_errors_are_not_translated_again() -> None:
     assert as_device_error(OutOfDeviceMemoryError("CUDA out of memory")) is None
     assert as_device_error(DeviceFaultError("CUDA error: unknown error")) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(f"CUDA error: no kernel image is available for execution\n{ADVICE}"),
+        RuntimeError("Found no NVIDIA driver on your system. Please check that you have one"),
+        RuntimeError("No CUDA GPUs are available"),
+        RuntimeError("The NVIDIA driver on your system is too old (found version 11040)."),
+        RuntimeError("CUDA unknown error - this may be due to an incorrectly set up environment"),
+        AssertionError("Torch not compiled with CUDA enabled"),
+    ],
+)
+def test_a_device_that_pytorch_can_never_use_is_told_apart(error: Exception) -> None:
+    assert isinstance(as_device_error(error), DeviceError)

@@ -360,3 +360,31 @@ def test_a_waiter_counts_until_it_is_closed(device: Device) -> None:
 def test_the_default_state_directory_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     assert default_state_directory() == Path("/run/user/7/ocr_assets")
+
+
+def test_a_log_that_cannot_be_written_leaves_no_lease_behind(device: Device) -> None:
+    device.ledger.state()
+    (device.ledger.folder / LOG).mkdir()
+    with pytest.raises(StateError, match="Is a directory"):
+        device.ledger.take(GIB, PLAIN)
+    (device.ledger.folder / LOG).rmdir()
+    assert device.ledger.state().leases == ()
+
+
+def test_a_waiter_lets_go_even_of_a_ledger_that_cannot_be_used(
+    device: Device, state_directory: Path
+) -> None:
+    waiter = device.ledger.waiting(GIB)
+    state_directory.chmod(0o755)
+    with pytest.raises(StateError):
+        waiter.close()
+    state_directory.chmod(0o700)
+    assert device.ledger.state().waiting_bytes == ()
+
+
+def test_a_holder_of_any_name_fits_into_its_record(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["\\" * 300, "\u6f22" * 300 + "\ud800\n\0"])
+    device.ledger.take(GIB, PLAIN, "\U0001f600" * 300)
+    assert len(device.ledger.state().leases) == 1

@@ -8,10 +8,10 @@ import pytest
 
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.demo import Line
+from ocr_assets.gpu.faults import DeviceError
 from ocr_assets.ocr.detector import (
     DetectionError,
     DetectionThresholds,
-    DeviceError,
     ModelSettings,
     TextDetector,
 )

@@ -1,6 +1,8 @@
 """Detection that moves between devices: fake GPUs under the real NVML, ledger, pool and session."""
 
 import dataclasses
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ocr_assets.gpu.faults import DeviceFaultError
+from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError, PlacementPolicy
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.boxes import TextBox
@@ -17,7 +19,6 @@ from ocr_assets.ocr.detector import (
     DetectionError,
     DetectionThresholds,
     Detector,
-    DeviceError,
     ModelSettings,
     Picture,
 )
@@ -25,7 +26,13 @@ from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
 from ocr_assets.ocr.session import Detected, DetectionSession
 from tests.fake_nvml import GIB, Allocation, FakeNvml, allocate, used_bytes
-from tests.gpu.fake_detector import Appetite, CpuDetector, FakeDetector, FakeLoader
+from tests.gpu.fake_detector import (
+    Appetite,
+    CpuDetector,
+    FakeDetector,
+    FakeLoader,
+    made_up_text,
+)
 
 MODEL = ModelSettings()
 THRESHOLDS = DetectionThresholds()
@@ -430,7 +437,7 @@ def test_a_pytorch_without_cuda_means_the_cpu(bench: Bench) -> None:
             assert session.tally.frames == {"cpu": 2}
     with (
         bench.session(device="cuda", when_gpu_full="wait") as session,
-        pytest.raises(DeviceError, match="built without CUDA"),
+        pytest.raises(NoRoomError, match=r"a reader fits nowhere: GPU 0: .*built without CUDA"),
     ):
         session.detect(pictures(1), THRESHOLDS)
 
@@ -453,6 +460,155 @@ def test_a_gpu_that_falls_off_the_bus_leaves_the_cpu(bench: Bench) -> None:
     bench.nvml.remove_gpu(uuid)
     with bench.session() as session:
         assert found(session.detect(pictures(1), THRESHOLDS)) == [("cpu", 1)]
+
+
+def test_without_a_gpu_a_second_step_does_not_load_again_either(bench: Bench) -> None:
+    for _ in range(3):
+        with bench.session() as session:
+            session.detect(pictures(1), THRESHOLDS)
+    assert bench.pool.load_count == 1
+
+
+def test_one_bad_picture_does_not_spoil_its_batch(bench: Bench) -> None:
+    bench.nvml.add_gpu(24 * GIB)
+
+    def find(picture: Picture) -> list[TextBox]:
+        if picture[0, 0, 0] == 4:
+            raise DetectionError("this one")
+        return made_up_text(picture)
+
+    bench.pool = ReaderPool(FakeLoader(bench.nvml.state, find=find))
+    with bench.session() as session:
+        outcomes = session.detect(pictures(6), THRESHOLDS)
+    assert isinstance(outcomes.pop(3), DetectionError)
+    assert found(outcomes) == [("cuda:0", value) for value in (1, 2, 3, 5, 6)]
+    bench.pool.close_idle()
+
+
+def test_three_gpus_without_memory_leave_the_cpu(bench: Bench) -> None:
+    for _ in range(3):
+        bench.nvml.add_gpu(24 * GIB)
+    bench.loader.appetite = Appetite(pixel_bytes=30 * GIB // PIXELS)
+    with bench.session(Sizing(fixed_bytes=5 * GIB), cooldown_seconds=60) as session:
+        assert found(session.detect(pictures(2), THRESHOLDS)) == [("cpu", 1), ("cpu", 2)]
+    assert session.tally.out_of_memory == 6  # on each with two frames, then with one
+
+
+def test_leaving_a_shared_reader_takes_nothing_from_those_who_stay(bench: Bench) -> None:
+    uuid = bench.nvml.add_gpu(24 * GIB)
+    with bench.session() as stays:
+        stays.detect(pictures(1), THRESHOLDS)
+        (detector,) = bench.loader.loaded
+        assert isinstance(detector, FakeDetector)
+        leaves = bench.session()
+        leaves.detect(pictures(1), THRESHOLDS)
+        reader = leaves._reader
+        assert reader is not None
+        leaves._leave(reader, "for another")
+        assert found(stays.detect(pictures(4), THRESHOLDS))
+        assert detector.caps_bytes[uuid] > GIB // 2
+        assert stays.tally.out_of_memory == 0
+        (lease,) = bench.policy.gpu_ledger(take_snapshot().gpus[0]).state().leases
+        assert lease.allocated_bytes <= used_bytes(bench.nvml.state, uuid)
+    assert used_bytes(bench.nvml.state, uuid) == 0
+
+
+def test_two_models_of_a_process_share_its_allocator_by_their_leases(bench: Bench) -> None:
+    uuid = bench.nvml.add_gpu(24 * GIB)
+    ledger = bench.policy.gpu_ledger(take_snapshot().gpus[0])
+    with bench.session() as one, bench.session(model=ModelSettings(recognize=True)) as two:
+        one.detect(pictures(4), THRESHOLDS)
+        two.detect(pictures(4), THRESHOLDS)
+        state = ledger.state()
+        allocated = sum(lease.allocated_bytes for lease in state.leases)
+        assert GIB // 2 < allocated <= used_bytes(bench.nvml.state, uuid)
+        cap = FakeDetector.caps_bytes[uuid]
+        assert cap == pytest.approx(state.leased_bytes - GIB // 2, rel=0.01)
+    bench.pool.close_idle()
+
+
+def test_a_frame_that_was_detected_does_not_turn_out_to_fit_nowhere(bench: Bench) -> None:
+    bench.nvml.add_gpu(6 * GIB)
+    # Nearly all that may be leased of 6 GiB, found out by running out of memory.
+    bench.loader.appetite = Appetite(pixel_bytes=int(4.1 * GIB) // PIXELS)
+    with bench.session(device="cuda", when_gpu_full="wait", wait_seconds=1) as session:
+        for _ in range(2):
+            assert found(session.detect(pictures(2), THRESHOLDS))[0] == ("cuda:0", 1)
+    bench.pool.close_idle()
+    with bench.session(device="cuda", when_gpu_full="wait", wait_seconds=1) as session:
+        assert found(session.detect(pictures(2), THRESHOLDS))
+
+
+def test_an_unusable_gpu_is_not_waited_for(bench: Bench) -> None:
+    bench.nvml.add_gpu(24 * GIB)
+    ledger = bench.policy.gpu_ledger(take_snapshot().gpus[0])
+
+    def load(settings: ModelSettings, device: str, uuid: str) -> Detector:
+        if device != "cpu":
+            raise DeviceError("too old")
+        return CpuDetector(made_up_text)
+
+    bench.pool = ReaderPool(load)
+    with bench.session() as session:
+        session.detect(pictures(1), THRESHOLDS)
+        assert ledger.state().waiting_bytes == ()
+    bench.nvml.add_gpu(GIB // 2)
+    with (
+        bench.session(device="cuda", when_gpu_full="wait") as session,
+        pytest.raises(NoRoomError, match="a reader fits nowhere"),
+    ):
+        session.detect(pictures(1), THRESHOLDS)
+    bench.pool.close_idle()
+
+
+def test_a_forked_child_loads_a_model_of_its_own(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from ocr_assets.gpu.placement import PlacementPolicy\n"
+        "from ocr_assets.ocr.detector import DetectionThresholds, ModelSettings\n"
+        "from ocr_assets.ocr.reader import Sizing\n"
+        "from ocr_assets.ocr.reader_pool import ReaderPool\n"
+        "from ocr_assets.ocr.session import DetectionSession\n"
+        "from tests.gpu.fake_detector import FakeLoader\n"
+        "pool = ReaderPool(FakeLoader(Path('unused')))\n"
+        "def work(state):\n"
+        "    policy = PlacementPolicy(Path(sys.argv[1]) / state, device='cpu')\n"
+        "    session = DetectionSession(pool, ModelSettings(), Sizing(), policy, print)\n"
+        "    with session:\n"
+        "        session.detect([np.zeros((8, 8, 3), np.uint8)], DetectionThresholds())\n"
+        "work('parent')\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    work('child')\n"
+        "    os._exit(pool.load_count)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.stdout.splitlines()[-1] == "2", result.stderr
+
+
+def test_a_reader_that_cannot_be_closed_does_not_stop_the_others_from_going(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    uuid = bench.nvml.add_gpu(24 * GIB)
+    with bench.session(idle_seconds=0.1) as session:
+        session.detect(pictures(1), THRESHOLDS)
+    (stubborn,) = bench.loader.loaded
+    assert isinstance(stubborn, FakeDetector)
+    stubborn.close = stubborn.use_threads  # type: ignore[assignment,method-assign]
+    wait_until(lambda: "could not be closed" in caplog.text)
+    before = used_bytes(bench.nvml.state, uuid)
+    with bench.session(idle_seconds=0.1) as session:
+        session.detect(pictures(1), THRESHOLDS)
+    wait_until(lambda: used_bytes(bench.nvml.state, uuid) == before)
 
 
 def wait_until(condition: object, seconds: float = 10.0) -> None:
