@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ocr_assets.gpu.ledger import LedgerState
+from ocr_assets.gpu.admission import LedgerState
 from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.slots import DeviceSlots, Plan
 from ocr_assets.gpu.snapshot import Gpu

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from ocr_assets.gpu import host
-from ocr_assets.gpu.ledger import Lease, LeaseRefusedError, Ledger, Limits
+from ocr_assets.gpu.admission import LeaseRefusedError, Limits
+from ocr_assets.gpu.ledger import Lease, Ledger
 from ocr_assets.gpu.nvml import NvmlUnavailableError
 from ocr_assets.gpu.sizes import MIB
 from ocr_assets.gpu.snapshot import Gpu, Memory, read_memory, take_snapshot

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ocr_assets.gpu import host
-from ocr_assets.gpu.ledger import LedgerState, Limits
+from ocr_assets.gpu.admission import LedgerState, Limits
 from ocr_assets.gpu.placement import PlacementPolicy, host_memory
 from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.snapshot import Gpu, Memory, Snapshot, take_snapshot

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ocr_assets.gpu import host
+from ocr_assets.gpu.admission import LeaseRefusedError
 from ocr_assets.gpu.faults import OutOfDeviceMemoryError, as_device_error
 from ocr_assets.gpu.footprint import (
     CONTEXT_AT_LEAST_BYTES,
     CONTEXT_BYTES,
     Footprint,
 )
-from ocr_assets.gpu.ledger import LeaseRefusedError
 from ocr_assets.gpu.placement import CPU, Placed, threads_per_cpu_reader
 from ocr_assets.gpu.sizes import MIB, gib
 from ocr_assets.ocr.boxes import TextBox
@@ -334,7 +334,7 @@ class Reader:
         # The lease was enough, whatever the margin makes of it: without this, a frame that was
         # just detected could turn out to fit nowhere.
         most = (self._lease_bytes - self._loaded_bytes) / batch_pixels
-        if self._lease_bytes >= peak_bytes and corrected.bytes_per_pixel > most:
+        if self._lease_bytes >= peak_bytes and 0 < most < corrected.bytes_per_pixel:
             corrected = dataclasses.replace(corrected, bytes_per_pixel=most)
         self.footprint = corrected
 
@@ -374,7 +374,7 @@ class Reader:
 
 @contextmanager
 def _device_errors() -> Iterator[None]:
-    """Turns what PyTorch raises about a device into one of our two errors."""
+    """Turns what PyTorch raises about a device into an error of ours."""
     try:
         yield
     except Exception as error:

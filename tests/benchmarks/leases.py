@@ -5,7 +5,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ocr_assets.gpu.ledger import Ledger, Limits
+from ocr_assets.gpu.admission import Limits
+from ocr_assets.gpu.ledger import Ledger
 from ocr_assets.gpu.snapshot import Memory
 
 GIB = 1024**3

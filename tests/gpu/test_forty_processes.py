@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from ocr_assets.gpu.held_file import locked, look_at
-from ocr_assets.gpu.ledger import LEASES, LOCK, LOG, OLD_LOG, Ledger
+from ocr_assets.gpu.ledger import Ledger
+from ocr_assets.gpu.ledger_files import LEASES, LOCK, LOG, OLD_LOG
 from ocr_assets.gpu.placement import PlacementPolicy
 from ocr_assets.gpu.snapshot import take_snapshot
 from tests.fake_nvml import GIB, Allocation, FakeNvml, allocate, used_bytes

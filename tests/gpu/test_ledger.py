@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from ocr_assets.gpu import held_file
-from ocr_assets.gpu.ledger import LEASES, LOG, OLD_LOG, WAITING, LeaseRefusedError, Ledger, Limits
+from ocr_assets.gpu.admission import LeaseRefusedError, Limits
+from ocr_assets.gpu.ledger import Ledger
+from ocr_assets.gpu.ledger_files import LEASES, LOG, OLD_LOG, WAITING
 from ocr_assets.gpu.snapshot import Memory
 from ocr_assets.gpu.state_directory import StateError, default_state_directory
 
@@ -24,7 +26,8 @@ PLAIN = Limits(max_fraction=1.0, headroom_bytes=0, max_leases=None)
 HOLDER = """
 import sys
 from pathlib import Path
-from ocr_assets.gpu.ledger import Ledger, Limits
+from ocr_assets.gpu.admission import Limits
+from ocr_assets.gpu.ledger import Ledger
 from ocr_assets.gpu.snapshot import Memory
 ledger = Ledger(Path(sys.argv[1]), "GPU-a", lambda: Memory(8 << 30, 8 << 30))
 lease = ledger.take(6 << 30, Limits(), holder="the other")
@@ -189,7 +192,8 @@ def test_a_forked_child_neither_keeps_nor_ends_its_parents_lease(state_directory
     program = (
         "import os, signal, sys, time\n"
         "from pathlib import Path\n"
-        "from ocr_assets.gpu.ledger import Ledger, Limits\n"
+        "from ocr_assets.gpu.admission import Limits\n"
+        "from ocr_assets.gpu.ledger import Ledger\n"
         "from ocr_assets.gpu.snapshot import Memory\n"
         "ledger = Ledger(Path(sys.argv[1]), 'GPU-a', lambda: Memory(8 << 30, 8 << 30))\n"
         "lease = ledger.take(1 << 30, Limits())\n"

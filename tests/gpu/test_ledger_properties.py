@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from ocr_assets.gpu.ledger import Lease, LeaseRefusedError, Ledger, Limits
+from ocr_assets.gpu.admission import LeaseRefusedError, Limits
+from ocr_assets.gpu.ledger import Lease, Ledger
 from ocr_assets.gpu.snapshot import Memory
 
 TOTAL = 100

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ocr_assets.gpu import host
-from ocr_assets.gpu.ledger import Limits
+from ocr_assets.gpu.admission import Limits
 from ocr_assets.gpu.placement import (
     NoRoomError,
     PlacementPolicy,
