@@ -197,9 +197,10 @@ class DetectionSession:
 
     def _reader_for(self, pixels: int) -> Reader:
         if self._reader is None:
-            self._reader = self._find_reader(pixels)
-            self._arrived(self._reader, pixels)
-        elif self._reader.on_cpu and self._policy.device == "auto":
+            reader = self._find_reader(pixels)
+            self._arrived(reader, pixels)
+            return reader
+        if self._reader.on_cpu and self._policy.device == "auto":
             self._return_to_gpu(self._reader, pixels)
         return self._reader
 
@@ -211,6 +212,7 @@ class DetectionSession:
             while True:
                 tried = self._try_everywhere(pixels)
                 if isinstance(tried, Reader):
+                    self._reader = tried  # ours to give back, should telling the others fail
                     return tried
                 waited = time.monotonic() - started
                 self._refuse_to_wait(tried, waited)
