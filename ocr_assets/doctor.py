@@ -163,7 +163,7 @@ def _torch(plan: Plan | None) -> tuple[str, str | None]:
     if plan is None or len(plan.snapshot.usable) <= count:
         return said, None
     return said, (
-        f"NVML shows {len(plan.snapshot.usable)} GPUs to this process, but PyTorch is {said}; "
+        f"NVML shows this process {len(plan.snapshot.usable)} to work on, but PyTorch, {said}; "
         "readers planned for GPUs that it does not see run on the CPU"
     )
 

@@ -77,7 +77,7 @@ def test_a_pytorch_that_does_not_see_the_gpu_is_pointed_out(
         pytest.skip("this machine's PyTorch sees a CUDA device")
     fake_nvml.add_gpu(24 * GIB)
     (problem,) = diagnose(easyocr).problems
-    assert problem.startswith("NVML shows 1 GPUs to this process, but PyTorch is built")
+    assert problem.startswith("NVML shows this process 1 to work on, but PyTorch, built")
 
 
 def test_missing_weights_mean_that_nothing_works(easyocr: EasyOCRResource, tmp_path: Path) -> None:

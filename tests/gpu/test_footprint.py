@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from ocr_assets.gpu.footprint import (
     CRAFT_WEIGHTS_BYTES,
     ELEMENT_BYTES,
-    GIB,
     LIVE_BYTES_PER_PIXEL,
     MARGIN,
-    MIB,
     Footprint,
     Precision,
     canvas_pixels,
 )
+from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.ocr.detector import TextDetector
 
 PRECISIONS: list[Precision] = ["fp32", "bf16", "fp16"]
