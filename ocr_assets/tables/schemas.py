@@ -134,7 +134,9 @@ class OcrBoxes(dy.Schema):
     )
     device = dy.String(nullable=True, description="Where the detector ran; null with `error`")
     milliseconds = dy.Float64(
-        nullable=True, min=0, description="Time the detector took, in ms; null with `error`"
+        nullable=True,
+        min=0,
+        description="The frame's share of the time its batch took, in ms; null with `error`",
     )
     error = dy.String(nullable=True, description="Why there are no boxes; null where there are")
 
