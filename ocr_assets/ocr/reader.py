@@ -62,18 +62,17 @@ class Tally:
     lease_bytes: int = 0
 
     def sentence(self) -> str:
-        """For the log: `30 frames on cuda:0, 10 on cpu; 2 moves, 1 wait of 12 s`."""
-        devices = ", ".join(f"{count} on {device}" for device, count in self.frames.items())
-        parts = [devices or "none detected"]
+        """For the log: `30 on cuda:0, 10 on cpu; moves between devices: 2; waits: 1, 12 s`."""
+        parts = [", ".join(f"{count} on {device}" for device, count in self.frames.items())]
         if self.moves:
-            parts.append(f"{self.moves} moves between devices")
+            parts.append(f"moves between devices: {self.moves}")
         if self.waits:
-            parts.append(f"{self.waits} waits, {self.wait_seconds:.0f} s")
+            parts.append(f"waits: {self.waits}, {self.wait_seconds:.0f} s")
         if self.out_of_memory:
-            parts.append(f"{self.out_of_memory} times out of memory, {self.halvings} halvings")
+            parts.append(f"out of memory: {self.out_of_memory}, halvings: {self.halvings}")
         if self.peak_bytes:
-            parts.append(f"peak {gib(self.peak_bytes)} of {gib(self.lease_bytes)} leased")
-        return "; ".join(parts)
+            parts.append(f"peak {gib(self.peak_bytes)}, lease {gib(self.lease_bytes)}")
+        return "; ".join(filter(None, parts)) or "nothing detected"
 
 
 @dataclass(frozen=True)
