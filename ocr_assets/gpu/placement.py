@@ -173,7 +173,9 @@ def place_on_gpu(
     candidates = [gpu for gpu in snapshot.usable if gpu.uuid not in passed_over]
     if len(candidates) > 1:
         candidates.sort(key=lambda gpu: _room_bytes(policy, gpu), reverse=True)
-    never = not seen.keys() & (excluded or {}).keys() and bool(seen)
+    # One whose memory cannot be read now may have room later.
+    unknown = any(gpu.torch_index is not None and gpu.memory is None for gpu in snapshot.gpus)
+    never = bool(seen) and not unknown and not seen.keys() & (excluded or {}).keys()
     for gpu in candidates:
         try:
             return _placed_on_gpu(gpu, _take_largest(policy, gpu, sizes_bytes, holder), policy)

@@ -10,6 +10,7 @@ It is not thread-safe, and takes what memory it likes: for work that shares a ma
 """
 
 import dataclasses
+import functools
 import gc
 import warnings
 from collections.abc import Sequence
@@ -154,7 +155,7 @@ class TextDetector:
             raise DeviceError(_why_no_cuda())
         self.device = device
         self._recognize = settings.recognize
-        self._most_threads = torch.get_num_threads()  # OMP_NUM_THREADS and the like are respected
+        _usual_threads()  # before anybody changes it
         self._reader = _load_reader(settings, device)
 
     def detect(self, rgb: Picture, thresholds: DetectionThresholds) -> list[TextBox]:
@@ -240,7 +241,7 @@ class TextDetector:
         """
         import torch
 
-        count = min(count, self._most_threads)
+        count = min(count, _usual_threads())
         torch.set_num_threads(count)
         cv2.setNumThreads(count)
 
@@ -294,6 +295,14 @@ def load_text_detector(settings: ModelSettings, device: str, uuid: str) -> TextD
         # Of a MIG instance PyTorch may give the UUID of the whole GPU; it sees only the one.
         device = f"cuda:{index or 0}"
     return TextDetector(settings, device)
+
+
+@functools.cache
+def _usual_threads() -> int:
+    """As many as PyTorch would use by itself; it respects OMP_NUM_THREADS and the like."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _why_no_cuda() -> str:

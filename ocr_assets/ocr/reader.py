@@ -16,6 +16,7 @@ from ocr_assets.gpu.footprint import (
     CONTEXT_BYTES,
     Footprint,
 )
+from ocr_assets.gpu.nvml import NvmlUnavailableError
 from ocr_assets.gpu.placement import CPU, Placed, threads_per_cpu_reader
 from ocr_assets.gpu.sizes import MIB, gib
 from ocr_assets.ocr.boxes import TextBox
@@ -206,15 +207,19 @@ class Reader:
         return detector
 
     def _drop(self) -> None:
-        try:
-            if self._loading is not None and self._loading.exception() is None:
-                self._loading.result().close()
-        finally:
-            self._loading = None
-            self.placed.lease.release()
-            for neighbour in self._neighbours():
-                if neighbour is not self:
-                    neighbour.share_device()
+        others = [one for one in self._neighbours() if one is not self]
+        with _device_errors():
+            try:
+                if self._loading is not None and self._loading.exception() is None:
+                    detector = self._loading.result()
+                    if not others and not self.on_cpu:
+                        detector.cap_memory(1.0)  # whoever comes next has a lease of its own
+                    detector.close()
+            finally:
+                self._loading = None
+                self.placed.lease.release()
+            for other in others:
+                other.share_device()
 
     def share_device(self) -> None:
         """Adapts to readers of this process that came to the device or left it."""
@@ -290,7 +295,7 @@ class Reader:
             return False
         try:
             self.placed.lease.resize(size_bytes, self.placed.limits)
-        except LeaseRefusedError:
+        except (LeaseRefusedError, NvmlUnavailableError):
             return False
         self._divide(detector)
         return True
@@ -300,9 +305,12 @@ class Reader:
         self._grown = True
         if self._grow(detector, int(self._lease_bytes * GROWTH)):
             return True
-        room_bytes = self.placed.ledger.room_bytes(
-            dataclasses.replace(self.placed.limits, max_leases=None)
-        )
+        try:
+            room_bytes = self.placed.ledger.room_bytes(
+                dataclasses.replace(self.placed.limits, max_leases=None)
+            )
+        except NvmlUnavailableError:
+            return False
         return room_bytes >= LEAST_GROWTH_BYTES and self._grow(
             detector, self._lease_bytes + room_bytes
         )
@@ -344,7 +352,7 @@ class Reader:
         )
         try:
             self.placed.lease.resize(size_bytes, self.placed.limits)
-        except LeaseRefusedError:
+        except (LeaseRefusedError, NvmlUnavailableError):
             return  # the batches stay as small as the lease is
 
     def _divide(self, detector: Detector) -> None:

@@ -128,7 +128,7 @@ class ReaderPool:
                 idle = [
                     one
                     for one in self._idle()
-                    if not one.on_cpu and one.placed.device_id not in passed_over
+                    if not one.on_cpu and one.placed.device_id not in {**passed_over, **taken}
                 ]
                 try:
                     reader = self._start(place, idle, settings, sizing, footprint)
@@ -297,12 +297,12 @@ class ReaderPool:
                     self._reaper = None
                     return
                 for reader in idle:
-                    if time.monotonic() >= reader.idle_until or _is_wanted(reader):
-                        try:
+                    try:
+                        if time.monotonic() >= reader.idle_until or _is_wanted(reader):
                             self._close(reader)
-                        except Exception:
-                            # Nobody waits for it, and the others have to be looked after.
-                            log.exception("an idle reader could not be closed")
+                    except Exception:
+                        # Nobody waits for it, and the others have to be looked after.
+                        log.exception("an idle reader could not be closed")
 
 
 def _is_wanted(reader: Reader) -> bool:

@@ -141,9 +141,9 @@ class DetectionSession:
             thresholds: EasyOCR's parameters.
 
         Raises:
-            NoRoomError: There was no room for a reader, for as long as the policy waits.
+            NoRoomError: There was no room for a reader, for as long as the policy waits, or there
+                never will be.
             DeviceFaultError: CUDA is broken in this process.
-            DeviceError: The policy asks for a GPU, and none can be used.
             WeightsError: The weights are missing or not the published ones.
             StateError: The state directory cannot be used.
         """
@@ -289,11 +289,10 @@ class DetectionSession:
         self._rechecked = time.monotonic()
         try:
             on_gpu = self._take_on_gpu(pixels)
-        except NoRoomError:
-            return
+        except (NoRoomError, DeviceFaultError):
+            return  # a CUDA that another step broke is no reason to stop on the CPU
+        self._reader, self._left = on_gpu, (reader.placed, "a GPU has room")
         self._pool.give_back(reader, idle_seconds=self._policy.idle_seconds)
-        self._left = (reader.placed, "a GPU has room")
-        self._reader = on_gpu
         self._arrived(on_gpu, pixels)
 
     def _arrived(self, reader: Reader, pixels: int) -> None:

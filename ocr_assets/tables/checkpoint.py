@@ -69,5 +69,5 @@ class Checkpoint:
 def _is_whole(part: Path, rows: int) -> bool:
     try:
         return bool(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item() == rows)
-    except (OSError, pl.exceptions.PolarsError):
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return False  # gone, or torn by a crash of the machine

@@ -240,3 +240,16 @@ def test_limits_are_those_of_the_policy(policy: PlacementPolicy) -> None:
     greedy = dataclasses.replace(policy, headroom_bytes=10**15, max_fraction=0.1)
     assert greedy.cpu_limits == policy.cpu_limits
     assert policy.cpu_limits.always_one
+
+
+def test_a_gpu_that_cannot_be_read_now_may_have_room_later(
+    fake_nvml: FakeNvml, policy: PlacementPolicy
+) -> None:
+    import pynvml
+
+    fake_nvml.add_gpu(GIB)
+    large = fake_nvml.add_gpu(80 * GIB)
+    fake_nvml.set_fault(large, memory=pynvml.NVML_ERROR_UNKNOWN)
+    with pytest.raises(NoRoomError) as refused:
+        place_on_gpu(policy, SIZE)
+    assert not refused.value.never

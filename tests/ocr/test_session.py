@@ -21,6 +21,7 @@ from ocr_assets.ocr.detector import (
     Detector,
     ModelSettings,
     Picture,
+    TextDetector,
 )
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
@@ -609,6 +610,48 @@ def test_a_reader_that_cannot_be_closed_does_not_stop_the_others_from_going(
     with bench.session(idle_seconds=0.1) as session:
         session.detect(pictures(1), THRESHOLDS)
     wait_until(lambda: used_bytes(bench.nvml.state, uuid) == before)
+
+
+def test_an_idle_model_is_not_closed_where_its_room_would_not_help(bench: Bench) -> None:
+    bench.nvml.add_gpu(24 * GIB)
+    with bench.session(model=ModelSettings(recognize=True)) as other:
+        other.detect(pictures(1), THRESHOLDS)
+    with bench.session() as one, bench.session() as two:
+        one.detect(pictures(1), THRESHOLDS)
+        two.detect(pictures(1), THRESHOLDS)
+    with bench.session(model=ModelSettings(recognize=True)) as other:
+        other.detect(pictures(1), THRESHOLDS)
+    assert bench.pool.load_count == 2
+
+
+def test_a_cuda_that_another_step_broke_does_not_stop_work_on_the_cpu(bench: Bench) -> None:
+    uuid = bench.nvml.add_gpu(24 * GIB)
+    hog = bench.hog(uuid, left_bytes=GIB)
+    with bench.session() as session, bench.session(model=ModelSettings(recognize=True)) as other:
+        session.detect(pictures(1), THRESHOLDS)
+        hog.free()
+        other.detect(pictures(1), THRESHOLDS)
+        assert other._reader is not None
+        bench.pool.give_up_cuda(other._reader, DeviceFaultError("broken"))
+        assert found(session.detect(pictures(2), THRESHOLDS)) == [("cpu", 1), ("cpu", 2)]
+
+
+def test_threads_on_the_cpu_go_up_again(detector: TextDetector) -> None:
+    import torch
+
+    usual = torch.get_num_threads()
+    results: list[int] = []
+
+    def ask(count: int) -> None:
+        detector.use_threads(count)
+        results.append(torch.get_num_threads())
+
+    for count in (1, 1000):
+        thread = threading.Thread(target=ask, args=(count,))
+        thread.start()
+        thread.join()
+    ask(usual)
+    assert results == [1, usual, usual]
 
 
 def wait_until(condition: object, seconds: float = 10.0) -> None:
