@@ -13,7 +13,7 @@ from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.slots import DeviceSlots, Plan
 from ocr_assets.gpu.snapshot import Gpu
 from ocr_assets.gpu.state_directory import StateError
-from ocr_assets.ocr.weights import WeightsError, locate_weights
+from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.easyocr import EasyOCRResource
 
 PACKAGES = ("ocr-assets", "dagster", "easyocr", "torch", "opencv-python-headless", "nvidia-ml-py")
@@ -169,14 +169,9 @@ def _torch(plan: Plan | None) -> tuple[str, str | None]:
 
 
 def _weights(easyocr: EasyOCRResource) -> tuple[str | None, str | None]:
-    model = easyocr.model()
+    model = dataclasses.replace(easyocr.model(), download_enabled=False)
     try:
-        directory = locate_weights(
-            model.weights_directory,
-            download_enabled=False,
-            recognize=model.recognize,
-            english_only=model.languages == ("en",),
-        )
+        directory = model.locate_weights()
     except WeightsError as error:
         return None, str(error)
     return str(directory), None

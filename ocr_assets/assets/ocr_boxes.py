@@ -1,10 +1,10 @@
 """The text on the sampled frames."""
 
 import dataclasses
-import datetime as dt
 import hashlib
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -44,12 +44,14 @@ def ocr_boxes(
 ) -> dg.MaterializeResult[None]:
     """EasyOCR's text boxes on every sampled frame, and the share of the frame they cover."""
     date = partition_date(context)
-    parts = list(tables.sampled_frames.scan_parts(date))
+    paths = tables.sampled_frames.parts(date)
+    parts = [tables.sampled_frames.scan_part(path, date) for path in paths]
     total = _count_frames(parts)
+    thresholds = easyocr.thresholds()
     sheet = ContactSheet()
     with (
         easyocr.session(context.log.info, f"ocr_boxes of {date}") as session,
-        tables.ocr_boxes.replace(date, resume_key=_resume_key(tables, date, easyocr)) as writer,
+        tables.ocr_boxes.replace(date, resume_key=_resume_key(paths, easyocr)) as writer,
     ):
         done = _count_frames(parts[: writer.resumed_parts])
         if done:
@@ -58,12 +60,12 @@ def ocr_boxes(
         for part in parts[writer.resumed_parts :]:
             rows = []
             for alike in _batches(part, easyocr.max_batch_frames):
-                rows += _detect(alike, session, easyocr.thresholds(), sheet)
+                rows += _detect(alike, session, thresholds, sheet)
                 if alike[0]["error"] is None:
                     progress.advance(len(alike))
             writer.append(_frame(rows))
             writer.end_part()
-    detected = tables.ocr_boxes.scan(date).select(pl.col("boxes").count()).collect().item()
+    detected = _count_frames(list(tables.ocr_boxes.scan_parts(date)))
     rate = progress.done / max(progress.seconds, 1e-9)
     context.log.info(
         f"{detected} frames, {rate:.1f}/s, {total - detected} failed; {session.tally.sentence()}"
@@ -81,13 +83,14 @@ def ocr_boxes(
 
 
 def _count_frames(parts: list[pl.LazyFrame]) -> int:
+    """The rows without an error: frames that were sampled, or detected."""
     frames = [part.filter(pl.col("error").is_null()).select(pl.len()) for part in parts]
     return sum(int(count.item()) for count in pl.collect_all(frames))
 
 
-def _resume_key(tables: Tables, date: dt.date, easyocr: EasyOCRResource) -> str:
+def _resume_key(paths: list[Path], easyocr: EasyOCRResource) -> str:
     """What the boxes are made from and how, so that an interrupted step can be taken up."""
-    frames = [path.name for path in tables.sampled_frames.parts(date)]
+    frames = [path.name for path in paths]
     made_from = (frames, CODE_VERSION, easyocr.model(), easyocr.thresholds())
     return hashlib.sha256(repr(made_from).encode()).hexdigest()
 

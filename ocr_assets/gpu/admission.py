@@ -26,6 +26,10 @@ class Limits:
         """Greatest sum of leases on a device with that memory."""
         return int(self.max_fraction * memory.total_bytes)
 
+    def at_best_bytes(self, memory: Memory) -> int:
+        """The largest lease on that device if nobody else used it."""
+        return min(self.allowance_bytes(memory), memory.total_bytes - self.headroom_bytes)
+
 
 class LeaseRefusedError(Exception):
     """There is no room; the message says what is missing.
@@ -120,7 +124,7 @@ def admit(
     if limits.always_one and not others:
         return
     allowance = limits.allowance_bytes(memory)
-    at_best = min(allowance, memory.total_bytes - limits.headroom_bytes)
+    at_best = limits.at_best_bytes(memory)
     if limits.headroom_bytes > memory.total_bytes:
         raise LeaseRefusedError(
             f"headroom of {gib(limits.headroom_bytes)} exceeds the device's "

@@ -14,17 +14,14 @@ from typing import Literal
 
 from ocr_assets.gpu import host
 from ocr_assets.gpu.admission import LeaseRefusedError, Limits
-from ocr_assets.gpu.ledger import Lease, Ledger
+from ocr_assets.gpu.ledger import DRAIN_SECONDS, Lease, Ledger
 from ocr_assets.gpu.nvml import NvmlUnavailableError
-from ocr_assets.gpu.sizes import MIB
 from ocr_assets.gpu.snapshot import Gpu, Memory, read_memory, take_snapshot
 
 DevicePolicy = Literal["auto", "cpu", "cuda"]
 WhenGpuFull = Literal["auto", "cpu", "wait", "fail"]
 
 CPU = "cpu"
-CPU_HEADROOM_BYTES = 512 * MIB
-CPU_FRACTION = 0.9
 
 
 class NoRoomError(Exception):
@@ -66,15 +63,15 @@ class PlacementPolicy:
     device: DevicePolicy = "auto"
     when_gpu_full: WhenGpuFull = "auto"
     wait_seconds: float = 86_400.0
-    max_fraction: float = 0.9
-    headroom_bytes: int = 512 * MIB
-    max_readers_per_gpu: int | None = 2
+    max_fraction: float = Limits.max_fraction
+    headroom_bytes: int = Limits.headroom_bytes
+    max_readers_per_gpu: int | None = Limits.max_leases
     cores_per_cpu_reader: int = 2
     idle_seconds: float = 60.0
     recheck_seconds: float = 5.0
     cooldown_seconds: float = 30.0
     poll_seconds: float = 0.5
-    drain_seconds: float = 1.0
+    drain_seconds: float = DRAIN_SECONDS
 
     def __post_init__(self) -> None:
         """Raises ValueError if the wishes contradict each other."""
@@ -100,7 +97,7 @@ class PlacementPolicy:
     def cpu_limits(self) -> Limits:
         """For the ledger of the CPU. One reader may always run: it is the last resort."""
         readers = max(host.usable_cores() // self.cores_per_cpu_reader, 1)
-        return Limits(CPU_FRACTION, CPU_HEADROOM_BYTES, readers, always_one=True)
+        return Limits(max_leases=readers, always_one=True)
 
     def gpu_ledger(self, gpu: Gpu) -> Ledger:
         """The leases on a GPU."""

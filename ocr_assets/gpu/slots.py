@@ -105,7 +105,7 @@ def _gpu_slots(policy: PlacementPolicy, gpu: Gpu, sizes_bytes: Sequence[int]) ->
     state = policy.gpu_ledger(gpu).state()
     held = len(state.leases)
     now = _fitting(state.admissible_bytes(gpu.memory, limits), sizes_bytes, limits, held)
-    best = _fitting(_at_best(gpu.memory, limits), sizes_bytes, limits, 0)
+    best = _fitting(limits.at_best_bytes(gpu.memory), sizes_bytes, limits, 0)
     return DeviceSlots(
         gpu.label,
         gpu,
@@ -124,21 +124,15 @@ def _cpu_slots(policy: PlacementPolicy, size_bytes: int) -> DeviceSlots:
     state = policy.cpu_ledger.state()
     held = len(state.leases)
     now = _fitting(state.admissible_bytes(memory, limits), [size_bytes], limits, held)
-    if held == 0 and not now:
-        now = [size_bytes]
-    best = max(len(_fitting(_at_best(memory, limits), [size_bytes], limits, 0)), 1)
+    best = _fitting(limits.at_best_bytes(memory), [size_bytes], limits, 0)
     cores = host.usable_cores()
     reason = (
         f"{cores} cores, {policy.cores_per_cpu_reader} or more for a reader; "
         f"{gib(memory.free_bytes)} of memory available, {gib(size_bytes)} for a reader"
     )
     return DeviceSlots(
-        "the CPU", None, memory, held, held + len(now), best, tuple(now), state, reason
+        "the CPU", None, memory, held, held + len(now), len(best), tuple(now), state, reason
     )
-
-
-def _at_best(memory: Memory, limits: Limits) -> int:
-    return min(limits.allowance_bytes(memory), memory.total_bytes - limits.headroom_bytes)
 
 
 def _fitting(room_bytes: int, sizes_bytes: Sequence[int], limits: Limits, held: int) -> list[int]:
@@ -146,6 +140,8 @@ def _fitting(room_bytes: int, sizes_bytes: Sequence[int], limits: Limits, held: 
     granted: list[int] = []
     while limits.max_leases is None or held + len(granted) < limits.max_leases:
         size_bytes = next((size for size in sizes_bytes if size <= room_bytes), None)
+        if size_bytes is None and limits.always_one and held + len(granted) == 0:
+            size_bytes = sizes_bytes[-1]
         if size_bytes is None:
             break
         granted.append(size_bytes)

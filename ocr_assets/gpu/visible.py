@@ -66,17 +66,17 @@ def _named(entry: str, gpus: Sequence[Gpu]) -> Gpu | None:
     if entry.isdecimal():
         # An index counts whole GPUs; of one that is split, CUDA takes the first instance.
         return next((gpu for gpu in gpus if gpu.index == int(entry)), None)
+    if len(entry) <= len("GPU-"):
+        return None  # too short to be the beginning of one UUID rather than another
     legacy = re.fullmatch(r"MIG-(GPU-[^/]+)/(\d+)/(\d+)", entry)
     if legacy:
         parent, *numbers = legacy.groups()
         instance = (int(numbers[0]), int(numbers[1]))
         found = [gpu for gpu in gpus if gpu.parent_uuid == parent and gpu.instance == instance]
     else:
-        found = [gpu for gpu in gpus if gpu.uuid.startswith(entry)] if len(entry) > 4 else []
+        found = [gpu for gpu in gpus if gpu.uuid.startswith(entry)]
         if not found:
-            parents = {gpu.parent_uuid for gpu in gpus if gpu.parent_uuid}
-            split = [uuid for uuid in parents if uuid.startswith(entry) and len(entry) > 4]
-            found = [gpu for gpu in gpus if gpu.parent_uuid in split][:1] if split else []
+            found = [gpu for gpu in gpus if (gpu.parent_uuid or "").startswith(entry)][:1]
     return found[0] if len(found) == 1 else None
 
 

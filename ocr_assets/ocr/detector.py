@@ -15,6 +15,7 @@ import gc
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ocr_assets.gpu.faults import DeviceError
+from ocr_assets.gpu.footprint import canvas_pixels
 from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
 from ocr_assets.ocr.weights import locate_weights
 
@@ -56,6 +58,19 @@ class ModelSettings:
     weights_directory: str | None = None
     download_enabled: bool = False
 
+    def locate_weights(self) -> Path:
+        """The folder to load the weights from.
+
+        Raises:
+            WeightsError: They are not there, or not the published ones.
+        """
+        return locate_weights(
+            self.weights_directory,
+            download_enabled=self.download_enabled,
+            recognize=self.recognize,
+            english_only=self.languages == ("en",),
+        )
+
 
 @dataclass(frozen=True)
 class DetectionThresholds:
@@ -86,6 +101,10 @@ class DetectionThresholds:
     height_ths: float = 0.5
     width_ths: float = 0.5
     add_margin: float = 0.1
+
+    def canvas_pixels(self, width: int, height: int) -> int:
+        """Pixels that the network sees of a frame of that size in pixels."""
+        return canvas_pixels(width, height, canvas_size=self.canvas_size, mag_ratio=self.mag_ratio)
 
 
 class Detector(Protocol):
@@ -317,12 +336,7 @@ def _why_no_cuda() -> str:
 
 
 def _load_reader(settings: ModelSettings, device: str) -> Any:
-    directory = locate_weights(
-        settings.weights_directory,
-        download_enabled=settings.download_enabled,
-        recognize=settings.recognize,
-        english_only=settings.languages == ("en",),
-    )
+    directory = settings.locate_weights()
 
     import easyocr
     import torch

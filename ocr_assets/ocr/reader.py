@@ -198,16 +198,15 @@ class Reader:
 
     def _load(self, load: LoadDetector) -> Detector:
         with _device_errors():
-            for neighbour in self._neighbours():
-                if neighbour is not self:
-                    neighbour.share_device()  # there is one lease more to take memory under
+            for other in self._others():
+                other.share_device()  # there is one lease more to take memory under
             detector = load(self.settings, self.placed.torch_device, self.placed.device_id)
             self._loaded_bytes = detector.memory().reserved_bytes + CONTEXT_BYTES
             self._divide(detector)
         return detector
 
     def _drop(self) -> None:
-        others = [one for one in self._neighbours() if one is not self]
+        others = self._others()
         with _device_errors():
             try:
                 if self._loading is not None and self._loading.exception() is None:
@@ -226,6 +225,9 @@ class Reader:
         loading = self._loading
         if loading is not None and loading.done() and loading.exception() is None:
             self._divide(loading.result())
+
+    def _others(self) -> list["Reader"]:
+        return [one for one in self._neighbours() if one is not self]
 
     def _detector(self) -> Detector:
         assert self._loading is not None, "the reader is closed"
@@ -329,7 +331,7 @@ class Reader:
             self._grown = False
             self._learned_pixels = max(batch_pixels, self._learned_pixels)
             # With two models in the process nobody knows whose peak it is.
-            alone = len(self._neighbours()) == 1
+            alone = not self._others()
             if alone and batch_pixels >= LEAST_MEASURED_PIXELS and self._sizing.fixed_bytes is None:
                 self._correct_footprint(memory.peak_bytes + CONTEXT_BYTES, batch_pixels)
                 self._fit_lease(pixels)

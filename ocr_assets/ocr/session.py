@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Self
 
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError, OutOfDeviceMemoryError
-from ocr_assets.gpu.footprint import canvas_pixels
 from ocr_assets.gpu.placement import NoRoomError, Placed, PlacementPolicy, waiting_for_room
 from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.snapshot import take_snapshot
@@ -156,9 +155,7 @@ class DetectionSession:
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
     ) -> Sequence[Detected | DetectionError]:
         height, width = pictures[0].shape[:2]
-        pixels = canvas_pixels(
-            width, height, canvas_size=thresholds.canvas_size, mag_ratio=thresholds.mag_ratio
-        )
+        pixels = thresholds.canvas_pixels(width, height)
         reader = self._reader_for(pixels)
         started = time.perf_counter()
         try:

@@ -7,7 +7,6 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from ocr_assets import settings
-from ocr_assets.gpu.footprint import canvas_pixels
 from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.gpu.slots import Plan, make_plan
@@ -178,9 +177,7 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             StateError: The state directory cannot be used.
         """
         pool, model = self.pool(), self.model()
-        pixels = canvas_pixels(
-            width, height, canvas_size=self.canvas_size, mag_ratio=self.mag_ratio
-        )
+        pixels = self.thresholds().canvas_pixels(width, height)
         return make_plan(
             self.policy(),
             self.sizing().gpu_sizes_bytes(pool.footprint(model, on_cpu=False), pixels),

@@ -109,7 +109,11 @@ class PartitionedTable:
             PartitionMissingError: The day was never written.
         """
         for path in self.parts(date):
-            yield _scan([path], date)
+            yield self.scan_part(path, date)
+
+    def scan_part(self, path: Path, date: dt.date) -> pl.LazyFrame:
+        """The rows of one of `parts(date)`."""
+        return _scan([path], date)
 
     def parts(self, date: dt.date) -> list[Path]:
         """The part files of one day, in the order they were written.
