@@ -4,10 +4,27 @@ import datetime as dt
 
 import dagster as dg
 
+from ocr_assets import settings
+from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.late_videos import (
+    REASON_TAG,
+    cannot_be_watched,
+    days_in_rotation,
+    find_late_days,
+)
+from ocr_assets.pool_records import this_host
+from ocr_assets.pools import keep, say, wanted
+from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.resources.video_source import VideoSource
+
+# The run queue counts runs per value of this tag, see dagster.yaml.
+GPU_POOL_TAGS = {settings.GPU_POOL_TAG: settings.gpu_pool()}
+
 daily_job = dg.define_asset_job(
     "daily_job",
     selection=dg.AssetSelection.all(),
     description="A day from its videos to its filtered dataset, with all checks.",
+    tags=GPU_POOL_TAGS,
 )
 
 
@@ -21,4 +38,73 @@ daily_job = dg.define_asset_job(
 def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Yesterday's partition; today's, the last one, is not complete yet."""
     yesterday = context.scheduled_execution_time.date() - dt.timedelta(days=1)
-    return dg.RunRequest(partition_key=yesterday.isoformat())
+    return dg.RunRequest(partition_key=yesterday.isoformat(), tags=GPU_POOL_TAGS)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Sets the limits of the pools to what this machine can do now: one step for each reader "
+        "that fits, one for every second core. Limits that an operator has set are left alone."
+    ),
+)
+def pool_limits(context: dg.SensorEvaluationContext, easyocr: EasyOCRResource) -> dg.SkipReason:
+    """Keeps both pools' limits, and says what changed.
+
+    Raises:
+        StateError: The state directory cannot be used; the limits stay as they are.
+    """
+    if not context.instance.event_log_storage.supports_global_concurrency_limits:
+        return dg.SkipReason("this Dagster instance has no pools: it keeps everything in memory")
+    kept = [keep(context.instance, goal, "sensor", this_host()) for goal in wanted(easyocr)]
+    for one in kept:
+        if one.changed:
+            context.log.info(one.sentence())
+    return dg.SkipReason(say(kept))
+
+
+@dg.sensor(
+    job=daily_job,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description=(
+        "Runs a day again, once per change, when its videos or its JSONL changed since it was last "
+        "run, and a day that failed when its videos have come. Off until switched on."
+    ),
+)
+def late_videos(
+    context: dg.SensorEvaluationContext, video_source: VideoSource
+) -> dg.SensorResult | dg.SkipReason:
+    """Requests the days that have ended and are not what they were when they were last run."""
+    if (reason := cannot_be_watched(video_source)) is not None:
+        return dg.SkipReason(reason)
+    days = days_in_rotation(
+        dt.datetime.now(dt.UTC).date(),
+        settings.late_days(),
+        settings.first_date(),
+        after=context.cursor,
+    )
+    found = find_late_days(
+        context.instance,
+        video_source,
+        days,
+        asset_key=video_manifest.key,
+        job_name=daily_job.name,
+    )
+    for day, error in found.unreadable.items():
+        context.log.warning(f"{day} cannot be looked at: {error}")
+    if found.late:
+        context.log.info(found.summary())
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=late.run_key,
+                partition_key=late.date.isoformat(),
+                tags={**GPU_POOL_TAGS, REASON_TAG: "late_videos"},
+            )
+            for late in found.late
+        ],
+        skip_reason=None if found.late else found.summary(),
+        cursor=context.cursor if found.last is None else found.last.isoformat(),
+    )

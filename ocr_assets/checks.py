@@ -2,7 +2,7 @@
 
 import datetime as dt
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 import polars as pl
@@ -11,7 +11,7 @@ from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
-from ocr_assets.partitions import daily, partition_date
+from ocr_assets.partitions import daily, partition_dates
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.schemas import OK
 from ocr_assets.video.images import decode_image
@@ -19,29 +19,66 @@ from ocr_assets.video.images import decode_image
 FRAMES_TO_DECODE = 50
 EXAMPLES = 5
 
-CheckFunction = Callable[..., dg.AssetCheckResult]
+CheckFunction = Callable[[Tables, dt.date], dg.AssetCheckResult]
 
 
 def partition_check(
     asset: dg.AssetsDefinition,
 ) -> Callable[[CheckFunction], dg.AssetChecksDefinition]:
-    """A check of one partition of an asset that stops what follows when it fails."""
+    """A check of a day of an asset's table that stops what follows when it fails."""
 
     def decorate(function: CheckFunction) -> dg.AssetChecksDefinition:
+        def check(context: dg.AssetCheckExecutionContext, tables: Tables) -> dg.AssetCheckResult:
+            results = {date: function(tables, date) for date in partition_dates(context)}
+            if len(results) == 1:
+                return next(iter(results.values()))
+            return _of_several_days(context, asset, function.__name__, results)
+
         with warnings.catch_warnings():
             # Partitioned checks are a preview in Dagster 1.13; pyproject.toml bounds its version.
             warnings.simplefilter("ignore", dg.PreviewWarning)
-            return dg.asset_check(asset=asset, partitions_def=daily, blocking=True)(function)
+            return dg.asset_check(
+                asset=asset,
+                name=function.__name__,
+                description=function.__doc__,
+                partitions_def=daily,
+                blocking=True,
+            )(check)
 
     return decorate
 
 
-@partition_check(video_manifest)
-def manifest_rows_are_unique(
-    context: dg.AssetCheckExecutionContext, tables: Tables
+def _of_several_days(
+    context: dg.AssetCheckExecutionContext,
+    asset: dg.AssetsDefinition,
+    name: str,
+    results: Mapping[dt.date, dg.AssetCheckResult],
 ) -> dg.AssetCheckResult:
+    """Records each day's result, which Dagster does not do by itself, and returns all in one."""
+    for date, result in results.items():
+        context.op_execution_context.log_event(
+            dg.AssetCheckEvaluation(  # type: ignore[arg-type] # it takes them
+                asset_key=asset.key,
+                check_name=name,
+                passed=result.passed,
+                description=result.description,
+                metadata=result.metadata,
+                blocking=True,
+                partition=date.isoformat(),
+            )
+        )
+    failed = [
+        f"{date}: {result.description}" for date, result in results.items() if not result.passed
+    ]
+    return dg.AssetCheckResult(
+        passed=not failed, description="; ".join(failed) or f"{len(results)} days passed"
+    )
+
+
+@partition_check(video_manifest)
+def manifest_rows_are_unique(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """No (sample, video) is listed twice."""
-    rows = tables.video_manifest.scan(partition_date(context))
+    rows = tables.video_manifest.scan(date)
     return _no_rows(
         _repeated(rows, "sample_id", "video_index"),
         "every (sample, video) is listed once",
@@ -50,11 +87,8 @@ def manifest_rows_are_unique(
 
 
 @partition_check(sampled_frames)
-def every_readable_video_is_sampled_once(
-    context: dg.AssetCheckExecutionContext, tables: Tables
-) -> dg.AssetCheckResult:
+def every_readable_video_is_sampled_once(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """Each readable video of the manifest has frames 0..k-1, once each, or an error."""
-    date = partition_date(context)
     frames = (
         tables.sampled_frames.scan(date)
         .group_by("video_id")
@@ -82,11 +116,9 @@ def every_readable_video_is_sampled_once(
 
 
 @partition_check(sampled_frames)
-def stored_frames_decode(
-    context: dg.AssetCheckExecutionContext, tables: Tables
-) -> dg.AssetCheckResult:
+def stored_frames_decode(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """The first frames of every part, up to fifty in all, decode to the size stated."""
-    parts = list(tables.sampled_frames.scan_parts(partition_date(context)))
+    parts = list(tables.sampled_frames.scan_parts(date))
     wrong: list[str] = []
     decoded = 0
     for part in parts:
@@ -106,11 +138,8 @@ def stored_frames_decode(
 
 
 @partition_check(ocr_boxes)
-def every_frame_is_detected_once(
-    context: dg.AssetCheckExecutionContext, tables: Tables
-) -> dg.AssetCheckResult:
+def every_frame_is_detected_once(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """Boxes and sampled frames have the same (video, frame) pairs, once each."""
-    date = partition_date(context)
     key = ("video_id", "frame_index")
     frames = tables.sampled_frames.scan(date).select(*key, sampled=pl.lit(1))
     boxes = tables.ocr_boxes.scan(date).group_by(key).agg(detected=pl.len())
@@ -125,11 +154,9 @@ def every_frame_is_detected_once(
 
 
 @partition_check(ocr_boxes)
-def ratios_are_possible(
-    context: dg.AssetCheckExecutionContext, tables: Tables
-) -> dg.AssetCheckResult:
+def ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """Ratios are finite and at least 0, of unions at most 1; rows without them have an error."""
-    boxes = tables.ocr_boxes.scan(partition_date(context))
+    boxes = tables.ocr_boxes.scan(date)
     area, union = pl.col("ocr_area_ratio"), pl.col("union_area_ratio")
     possible = area.is_finite() & (area >= 0) & union.is_between(0, 1)
     wrong = boxes.filter(
@@ -141,11 +168,8 @@ def ratios_are_possible(
 
 
 @partition_check(filtered_dataset)
-def every_sample_has_one_verdict(
-    context: dg.AssetCheckExecutionContext, tables: Tables
-) -> dg.AssetCheckResult:
+def every_sample_has_one_verdict(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """Kept + dropped + quarantined are the manifest's samples, once each, with their videos."""
-    date = partition_date(context)
     samples = (
         tables.video_manifest.scan(date)
         .sort("video_index")
@@ -170,9 +194,7 @@ def every_sample_has_one_verdict(
 
 
 @partition_check(filtered_dataset)
-def dataset_ratios_are_possible(
-    context: dg.AssetCheckExecutionContext, tables: Tables
-) -> dg.AssetCheckResult:
+def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """The ratios that verdicts rest on are finite and at least 0, those of unions at most 1."""
     ratio = pl.element()
     at_least_0 = ratio.is_finite() & (ratio >= 0)
@@ -184,7 +206,7 @@ def dataset_ratios_are_possible(
             ("max_union_area_ratio", ratio.is_between(0, 1)),
         )
     )
-    wrong = tables.filtered_dataset.scan(partition_date(context)).filter(~(area & union & most))
+    wrong = tables.filtered_dataset.scan(date).filter(~(area & union & most))
     return _no_rows(
         wrong.select("sample_id"), "every ratio is possible", "samples have impossible ratios"
     )

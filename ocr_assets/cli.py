@@ -14,8 +14,10 @@ from typing import NoReturn, get_args
 
 from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
 from ocr_assets.gpu.placement import DevicePolicy
+from ocr_assets.gpu.state_directory import StateError
+from ocr_assets.instance import InstanceError
 from ocr_assets.runs import DayRequest, DaySummary, RunFailedError, run_day
-from ocr_assets.settings import Layout
+from ocr_assets.settings import Layout, SettingError
 from ocr_assets.tables.partitioned import addressable
 from ocr_assets.video.sampling import SamplingRule
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has stopped; nothing is left to flush when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (RunFailedError, OSError) as error:
+    except (RunFailedError, InstanceError, SettingError, StateError, OSError) as error:
         print(f"ocr-assets: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -118,8 +120,10 @@ def _parser() -> _Parser:
     run.add_argument(
         "--device",
         choices=get_args(DevicePolicy),
-        default="auto",
-        help="where to detect (default: auto, a GPU if there is one)",
+        help=(
+            "where to detect (default: what OCR_ASSETS_EASYOCR_DEVICE says, else auto, a GPU if "
+            "there is one)"
+        ),
     )
     run.add_argument(
         "--allow-outside-source",
@@ -134,11 +138,31 @@ def _parser() -> _Parser:
     )
     doctor.add_argument("--json", action="store_true", help="print an object")
     doctor.set_defaults(command=_doctor)
+
+    pools = commands.add_parser(
+        "pools", help="limits of Dagster's concurrency pools, who set them, who has or awaits slots"
+    )
+    pools.add_argument("--json", action="store_true", help="print an object")
+    pools.set_defaults(command=_pools)
+    changes = pools.add_subparsers(metavar="COMMAND")
+    pin = changes.add_parser("pin", help="set a limit that stays, whatever the machine can do")
+    pin.add_argument("pool", metavar="POOL")
+    pin.add_argument("limit", metavar="N", type=int, help="steps at once; 0 starts none")
+    pin.set_defaults(command=_pin)
+    unpin = changes.add_parser("unpin", help="let a limit follow the machine, whoever set it")
+    unpin.add_argument("pool", metavar="POOL")
+    unpin.set_defaults(command=_unpin)
+    sync = changes.add_parser(
+        "sync",
+        help="set the limits to what this machine can do now, and keep other hosts' sensors off",
+    )
+    sync.set_defaults(command=_sync)
     return parser
 
 
 def _demo(options: argparse.Namespace, parser: _Parser) -> int:
     from ocr_assets.demo import make_demo_clips
+    from ocr_assets.resources.easyocr import configured_easyocr
 
     if options.dir.exists() and not options.dir.is_dir():
         parser.error(f"--dir {options.dir} is not a folder")
@@ -147,7 +171,13 @@ def _demo(options: argparse.Namespace, parser: _Parser) -> int:
     print(f"Making clips in {source / date.isoformat()}", file=sys.stderr)
     make_demo_clips(source / date.isoformat())
     summary = run_day(
-        DayRequest(source, data, date, rule=FilterRule(max_area_ratio=DEMO_MAX_AREA_RATIO))
+        DayRequest(
+            source,
+            data,
+            date,
+            rule=FilterRule(max_area_ratio=DEMO_MAX_AREA_RATIO),
+            device=configured_easyocr().device,
+        )
     )
     _print_table(summary)
     print(
@@ -158,6 +188,8 @@ def _demo(options: argparse.Namespace, parser: _Parser) -> int:
 
 
 def _run(options: argparse.Namespace, parser: _Parser) -> int:
+    from ocr_assets.resources.easyocr import configured_easyocr
+
     if not options.source.is_dir():
         parser.error(f"--source {options.source} is not a folder")
     if options.data.exists() and not options.data.is_dir():
@@ -167,6 +199,7 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
     if options.date is not None and options.date < EARLIEST:
         parser.error(f"--date {options.date} is before {EARLIEST}")
     dates = _dates_of(options.source)
+    device = options.device or configured_easyocr().device
     try:
         request = DayRequest(
             source=options.source,
@@ -180,7 +213,7 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
                 options.metric,
                 options.any_or_all,
             ),
-            device=options.device,
+            device=device,
             allow_outside_source=options.allow_outside_source,
         )
     except ValueError as error:
@@ -200,6 +233,41 @@ def _doctor(options: argparse.Namespace, parser: _Parser) -> int:
     diagnosis = diagnose(easyocr)
     print(json.dumps(as_json(diagnosis)) if options.json else as_text(diagnosis))
     return SUCCEEDED if diagnosis.works else FAILED
+
+
+def _pools(options: argparse.Namespace, parser: _Parser) -> int:
+    from ocr_assets.pools_command import show_pools
+
+    show_pools(as_json=options.json)
+    return SUCCEEDED
+
+
+def _pin(options: argparse.Namespace, parser: _Parser) -> int:
+    from ocr_assets.pools_command import pin_pool
+
+    try:
+        pin_pool(options.pool, options.limit)
+    except ValueError as error:
+        parser.error(str(error))
+    return SUCCEEDED
+
+
+def _unpin(options: argparse.Namespace, parser: _Parser) -> int:
+    from ocr_assets.pools_command import unpin_pool
+
+    try:
+        unpin_pool(options.pool)
+    except LookupError as error:
+        parser.error(str(error))
+    return SUCCEEDED
+
+
+def _sync(options: argparse.Namespace, parser: _Parser) -> int:
+    from ocr_assets.definitions import easyocr
+    from ocr_assets.pools_command import sync_pools
+
+    sync_pools(easyocr)
+    return SUCCEEDED
 
 
 def _date(text: str) -> dt.date:

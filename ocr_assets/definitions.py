@@ -1,4 +1,4 @@
-"""What Dagster loads: four assets, their checks, a job, a schedule and three resources."""
+"""What Dagster loads: four assets, their checks, a job, a schedule, sensors and resources."""
 
 import dagster as dg
 
@@ -7,19 +7,22 @@ from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
-from ocr_assets.automation import daily_job, daily_schedule
+from ocr_assets.automation import daily_job, daily_schedule, late_videos, pool_limits
 from ocr_assets.checks import all_checks
-from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.executor import one_process_executor
+from ocr_assets.resources.easyocr import configured_easyocr
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 
-easyocr = EasyOCRResource()
+easyocr = configured_easyocr()
 
 defs = dg.Definitions(
     assets=[video_manifest, sampled_frames, ocr_boxes, filtered_dataset],
     asset_checks=all_checks,
     jobs=[daily_job],
     schedules=[daily_schedule],
+    sensors=[late_videos, pool_limits],
+    executor=one_process_executor,
     resources={
         "video_source": VideoSource(root=settings.source_root(), layout=settings.source_layout()),
         "tables": Tables(root=settings.data_root()),

@@ -3,17 +3,21 @@
 import datetime as dt
 import logging
 import os
+import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from ocr_assets import settings
 from ocr_assets.coverage import FilterRule, Verdict
 from ocr_assets.gpu.placement import DevicePolicy
+from ocr_assets.instance import has_home, open_instance
 from ocr_assets.settings import Layout
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from ocr_assets.video.sampling import SamplingRule
@@ -90,36 +94,47 @@ def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
     """
     started = time.monotonic()
     try:
-        job = _load_job(request.date, quiet)
+        if request.date < settings.first_date():
+            # Read when the partitions are defined, which is when the definitions are imported.
+            os.environ[settings.FIRST_DATE_VARIABLE] = request.date.isoformat()
         with _instance() as instance:
-            result = job.execute_in_process(
+            # With the job's own executor, which execute_in_process would replace.
+            result = dg.execute_job(
+                dg.reconstructable(quiet_job if quiet else terminal_job),
+                instance,
                 run_config=_run_config(request),
-                partition_key=request.date.isoformat(),
-                instance=instance,
-                raise_on_error=False,
+                tags={
+                    settings.PARTITION_TAG: request.date.isoformat(),
+                    settings.HOST_TAG: socket.gethostname(),
+                },
             )
+            failure = None if result.success else _what_failed(result)
     except (ValueError, OSError, dg.DagsterError) as error:
         raise RunFailedError(f"the run cannot start: {error}") from error
-    if not result.success:
-        raise RunFailedError(_what_failed(result))
+    if failure is not None:
+        raise RunFailedError(failure)
     return _summary(request, time.monotonic() - started)
 
 
-def _load_job(date: dt.date, quiet: bool) -> dg.JobDefinition:
-    if date < settings.first_date():
-        # Read when the partitions are defined, which is when the definitions are first imported.
-        os.environ[settings.FIRST_DATE_VARIABLE] = date.isoformat()
+def terminal_job() -> dg.JobDefinition:
+    """`daily_job`, with its progress on standard error."""
+    return _with_console(_terminal)
+
+
+def quiet_job() -> dg.JobDefinition:
+    """`daily_job`, without a word."""
+    return _with_console(_quiet)
+
+
+def _with_console(logger: Callable[[dg.InitLoggerContext], logging.Logger]) -> dg.JobDefinition:
     from ocr_assets.definitions import defs
 
-    logger = dg.LoggerDefinition(_quiet if quiet else _terminal)
-    with_logger = dg.Definitions.merge(defs, dg.Definitions(loggers={"console": logger}))
-    return with_logger.resolve_job_def("daily_job")
+    console = dg.Definitions(loggers={"console": dg.LoggerDefinition(logger)})
+    return dg.Definitions.merge(defs, console).resolve_job_def("daily_job")
 
 
 def _instance() -> dg.DagsterInstance:
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    return dg.DagsterInstance.ephemeral()
+    return open_instance() if has_home() else dg.DagsterInstance.ephemeral()
 
 
 def _run_config(request: DayRequest) -> dict[str, Any]:
@@ -184,21 +199,32 @@ def _summary(request: DayRequest, seconds: float) -> DaySummary:
     )
 
 
-def _what_failed(result: dg.ExecuteInProcessResult) -> str:
+def _what_failed(result: dg.JobExecutionResult) -> str:
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             asset = check.asset_key.to_user_string()
             return f"the check {check.check_name} of {asset} failed: {check.description}"
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
-                raise KeyboardInterrupt
-            message = error.message.strip() if error is not None else "no error was recorded"
-            return f"{event.step_key} failed: {message}"
+            failure = event.step_failure_data
+            said = failure.user_failure_data.description if failure.user_failure_data else None
+            return f"{event.step_key} failed: {_why(failure.error, said)}"
+        if event.is_job_failure:
+            return _why(event.job_failure_data.error, None)
     return "the run failed outside its steps"
+
+
+def _why(error: SerializableErrorInfo | None, said: str | None) -> str:
+    """The failure's own description, else its first cause.
+
+    Raises:
+        KeyboardInterrupt: That is what the cause was.
+    """
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+        raise KeyboardInterrupt
+    return said or (error.message.strip() if error is not None else "no error was recorded")
 
 
 class _StepFormatter(logging.Formatter):

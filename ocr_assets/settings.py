@@ -4,9 +4,10 @@ A variable that is empty counts as one that is not set.
 """
 
 import datetime as dt
+import json
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ocr_assets.gpu.state_directory import default_state_directory
 
@@ -17,9 +18,23 @@ SOURCE_VARIABLE = "OCR_ASSETS_SOURCE"
 LAYOUT_VARIABLE = "OCR_ASSETS_LAYOUT"
 FIRST_DATE_VARIABLE = "OCR_ASSETS_FIRST_DATE"
 STATE_VARIABLE = "OCR_ASSETS_STATE"
+GPU_POOL_VARIABLE = "OCR_ASSETS_GPU_POOL"
+DECODE_POOL_VARIABLE = "OCR_ASSETS_DECODE_POOL"
+GPU_POOL_MINIMUM_VARIABLE = "OCR_ASSETS_GPU_POOL_MINIMUM"
+DAYS_PER_RUN_VARIABLE = "OCR_ASSETS_DAYS_PER_RUN"
+LATE_DAYS_VARIABLE = "OCR_ASSETS_LATE_DAYS"
+EASYOCR_PREFIX = "OCR_ASSETS_EASYOCR_"
+
+PARTITION_TAG = "dagster/partition"
+HOST_TAG = "ocr_assets/host"
+GPU_POOL_TAG = "ocr_assets/gpu_pool"
 
 GROUP = "video_ocr"
 OWNERS = ["team:video-data"]
+
+
+class SettingError(ValueError):
+    """An environment variable makes no sense; the message names it, its value and the mend."""
 
 
 def data_root() -> str:
@@ -36,13 +51,13 @@ def source_layout() -> Layout:
     """How the source tells the days apart: `OCR_ASSETS_LAYOUT`, by default `auto`.
 
     Raises:
-        ValueError: The variable is not one of the layouts that `VideoSource` knows.
+        SettingError: The variable is not one of the layouts that `VideoSource` knows.
     """
     text = os.environ.get(LAYOUT_VARIABLE) or "auto"
     for layout in get_args(Layout):
         if text == layout:
             return layout  # type: ignore[no-any-return] # get_args forgets the type
-    raise ValueError(f"{LAYOUT_VARIABLE}={text!r} is not one of {', '.join(get_args(Layout))}")
+    raise SettingError(f"{LAYOUT_VARIABLE}={text!r} is not one of {', '.join(get_args(Layout))}")
 
 
 def state_directory() -> str:
@@ -53,17 +68,95 @@ def state_directory() -> str:
     return os.environ.get(STATE_VARIABLE) or str(default_state_directory())
 
 
+def gpu_pool() -> str:
+    """The pool whose slots `ocr_boxes` claims: `OCR_ASSETS_GPU_POOL`, by default `gpu`.
+
+    Give every host or kind of GPU with a code location of its own a name of its own.
+    """
+    return os.environ.get(GPU_POOL_VARIABLE) or "gpu"
+
+
+def decode_pool() -> str:
+    """The pool whose slots `sampled_frames` claims: `OCR_ASSETS_DECODE_POOL`, or `decode`."""
+    return os.environ.get(DECODE_POOL_VARIABLE) or "decode"
+
+
+def gpu_pool_minimum() -> int:
+    """The GPU pool's least limit: `OCR_ASSETS_GPU_POOL_MINIMUM`, by default 1.
+
+    With 1, a step may start, and wait or work on the CPU by its own rules, even where no reader
+    fits now. With 0, no step starts until one does.
+
+    Raises:
+        SettingError: The variable is not a whole number.
+    """
+    return _whole_number(GPU_POOL_MINIMUM_VARIABLE, default=1, least=0)
+
+
+def days_per_run() -> int:
+    """Most partitions that one run of a backfill works on: `OCR_ASSETS_DAYS_PER_RUN`, or 7.
+
+    Raises:
+        SettingError: The variable is not a whole number of at least 1.
+    """
+    return _whole_number(DAYS_PER_RUN_VARIABLE, default=7)
+
+
+def late_days() -> int:
+    """How many days back late and changed videos are looked for: `OCR_ASSETS_LATE_DAYS`, or 30.
+
+    Raises:
+        SettingError: The variable is not a whole number of at least 1.
+    """
+    return _whole_number(LATE_DAYS_VARIABLE, default=30)
+
+
+def easyocr_fields() -> dict[str, Any]:
+    """Fields of the resource `easyocr` that this code location sets for all of its runs.
+
+    `OCR_ASSETS_EASYOCR_DEVICE=cpu` sets `device`, and so on; `null` is None, and what begins with a
+    bracket is JSON.
+
+    Raises:
+        SettingError: A value that begins with a bracket is not JSON.
+    """
+    fields: dict[str, Any] = {}
+    for variable, text in os.environ.items():
+        if variable.startswith(EASYOCR_PREFIX) and text:
+            fields[variable.removeprefix(EASYOCR_PREFIX).lower()] = _field(variable, text)
+    return fields
+
+
 def first_date() -> dt.date:
     """The first daily partition: `OCR_ASSETS_FIRST_DATE`, by default 2025-01-01.
 
     Raises:
-        ValueError: The variable is not a date of the form YYYY-MM-DD.
+        SettingError: The variable is not a date of the form YYYY-MM-DD.
     """
     text = os.environ.get(FIRST_DATE_VARIABLE) or "2025-01-01"
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{FIRST_DATE_VARIABLE}={text!r} is not a date like 2025-01-01") from error
+        message = f"{FIRST_DATE_VARIABLE}={text!r} is not a date like 2025-01-01"
+        raise SettingError(message) from error
+
+
+def _whole_number(variable: str, default: int, least: int = 1) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < least:
+        raise SettingError(f"{variable}={text!r} is not a whole number of at least {least}")
+    return int(text)
+
+
+def _field(variable: str, text: str) -> Any:
+    if text == "null":
+        return None
+    if not text.startswith("["):
+        return text  # the resource's own types turn it into numbers and the like
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingError(f"{variable}={text!r} is not JSON: {error}") from error
 
 
 def kept_jsonl(root: str | Path, date: dt.date) -> Path:

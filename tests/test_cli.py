@@ -237,4 +237,4 @@ def test_a_failed_run_says_which_step_and_why_in_one_line(tmp_path: Path) -> Non
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("ocr-assets: video_manifest failed: ")
-    assert line.endswith(".jsonl")
+    assert ".jsonl. What to do: put the day's videos there" in line

@@ -1,5 +1,6 @@
 """The verdict on every sample."""
 
+import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from ocr_assets import settings
-from ocr_assets.assets.metadata import column_schema, written
+from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.assets.metadata import written
 from ocr_assets.coverage import (
     AnyOrAll,
     FilterRule,
@@ -18,13 +20,17 @@ from ocr_assets.coverage import (
     VideoCoverage,
     judge_sample,
 )
-from ocr_assets.partitions import daily, partition_date
 from ocr_assets.reports.histogram import histogram_markdown
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.partitioned import addressable
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
+
+# A day is due the night after it has ended; the windows leave a night's work some hours.
+FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
+    fail_window=dt.timedelta(hours=36), warn_window=dt.timedelta(hours=30)
+)
 
 RATIOS = ("ocr_area_ratio", "union_area_ratio", "max_union_area_ratio")
 
@@ -61,21 +67,24 @@ class FilteredDatasetConfig(dg.Config):
         return FilterRule(self.min_area_ratio, self.max_area_ratio, self.metric, self.any_or_all)
 
 
-@dg.asset(
+@daily_asset(
+    FilteredDataset,
     deps=["video_manifest", "ocr_boxes"],
-    partitions_def=daily,
-    group_name=settings.GROUP,
-    owners=settings.OWNERS,
-    kinds={"polars", "deltalake"},
+    kinds={"polars"},
     code_version="1",
-    metadata={"dagster/column_schema": column_schema(FilteredDataset)},
+    freshness_policy=FRESHNESS_POLICY,
 )
 def filtered_dataset(
     context: dg.AssetExecutionContext, config: FilteredDatasetConfig, tables: Tables
 ) -> dg.MaterializeResult[None]:
     """Every sample of the day with its area ratios, its verdict and the reason for it."""
-    date = partition_date(context)
     rule = config.rule()
+    return each_day(context, lambda date: _filter(context, date, rule, tables))
+
+
+def _filter(
+    context: dg.AssetExecutionContext, date: dt.date, rule: FilterRule, tables: Tables
+) -> dict[str, Any]:
     per_video = _coverage_per_video(tables.ocr_boxes.scan(date)).collect()
     verdicts: Counter[str] = Counter()
     ratios: list[float] = []
@@ -91,16 +100,14 @@ def filtered_dataset(
             writer.append(_frame(rows))
     counts = {verdict: verdicts[verdict] for verdict in (KEEP, DROP, QUARANTINE)}
     context.log.info(", ".join(f"{verdict} {count}" for verdict, count in counts.items()))
-    return dg.MaterializeResult(
-        metadata={
-            **written(tables.filtered_dataset, writer),
-            **counts,
-            "drop_share": counts[DROP] / max(writer.row_count, 1),
-            f"mean_{rule.metric}": sum(ratios) / max(len(ratios), 1),
-            f"{rule.metric}_histogram": dg.MetadataValue.md(histogram_markdown(ratios)),
-            "kept_jsonl": dg.MetadataValue.path(kept),
-        }
-    )
+    return {
+        **written(tables.filtered_dataset, writer.row_count),
+        **counts,
+        "drop_share": counts[DROP] / max(writer.row_count, 1),
+        f"mean_{rule.metric}": sum(ratios) / max(len(ratios), 1),
+        f"{rule.metric}_histogram": dg.MetadataValue.md(histogram_markdown(ratios)),
+        "kept_jsonl": dg.MetadataValue.path(kept),
+    }
 
 
 def _coverage_per_video(boxes: pl.LazyFrame) -> pl.LazyFrame:

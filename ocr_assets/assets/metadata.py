@@ -3,7 +3,7 @@
 import dagster as dg
 import dataframely as dy
 
-from ocr_assets.tables.partitioned import PartitionedTable, PartitionWriter
+from ocr_assets.tables.partitioned import PartitionedTable
 
 
 def column_schema(schema: type[dy.Schema]) -> dg.TableSchema:
@@ -22,9 +22,9 @@ def column_schema(schema: type[dy.Schema]) -> dg.TableSchema:
     )
 
 
-def written(table: PartitionedTable, writer: PartitionWriter) -> dict[str, dg.MetadataValue]:
+def written(table: PartitionedTable, row_count: int) -> dict[str, dg.MetadataValue]:
     """Where a partition was written and how many rows it has."""
     return {
-        "dagster/partition_row_count": dg.MetadataValue.int(writer.row_count),
+        "dagster/partition_row_count": dg.MetadataValue.int(row_count),
         "dagster/uri": dg.MetadataValue.path(table.uri),
     }

@@ -1,6 +1,7 @@
 """The text on the sampled frames."""
 
 import dataclasses
+import datetime as dt
 import hashlib
 import itertools
 from collections.abc import Iterator
@@ -13,13 +14,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ocr_assets import settings
-from ocr_assets.assets.metadata import column_schema, written
+from ocr_assets.assets.daily_asset import daily_asset, each_day, run_of
+from ocr_assets.assets.metadata import written
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.detector import DetectionError, DetectionThresholds
 from ocr_assets.ocr.reader import Tally
 from ocr_assets.ocr.session import DetectionSession
-from ocr_assets.partitions import daily, partition_date
 from ocr_assets.progress import Progress
 from ocr_assets.reports.contact_sheet import ContactSheet
 from ocr_assets.resources.easyocr import EasyOCRResource
@@ -30,28 +31,35 @@ from ocr_assets.video.images import decode_image
 CODE_VERSION = "1"
 
 
-@dg.asset(
+@daily_asset(
+    OcrBoxes,
     deps=["sampled_frames"],
-    partitions_def=daily,
-    group_name=settings.GROUP,
-    owners=settings.OWNERS,
-    kinds={"pytorch", "deltalake"},
+    kinds={"pytorch"},
     code_version=CODE_VERSION,
-    metadata={"dagster/column_schema": column_schema(OcrBoxes)},
+    pool=settings.gpu_pool(),
 )
 def ocr_boxes(
     context: dg.AssetExecutionContext, easyocr: EasyOCRResource, tables: Tables
 ) -> dg.MaterializeResult[None]:
     """EasyOCR's text boxes on every sampled frame, and the share of the frame they cover."""
-    date = partition_date(context)
+    return each_day(context, lambda date: _find_text(context, date, easyocr, tables))
+
+
+def _find_text(
+    context: dg.AssetExecutionContext, date: dt.date, easyocr: EasyOCRResource, tables: Tables
+) -> dict[str, Any]:
     paths = tables.sampled_frames.parts(date)
+    made_from = _made_from(paths, easyocr)
+    if _is_retry(context) and tables.ocr_boxes.made_from(date) == made_from:
+        context.log.info(f"{date} was done by an earlier try")
+        return written(tables.ocr_boxes, tables.ocr_boxes.row_count(date))
     parts = [tables.sampled_frames.scan_part(path, date) for path in paths]
     total = _count_frames(parts)
     thresholds = easyocr.thresholds()
     sheet = ContactSheet()
     with (
         easyocr.session(context.log.info, f"ocr_boxes of {date}") as session,
-        tables.ocr_boxes.replace(date, resume_key=_resume_key(paths, easyocr)) as writer,
+        tables.ocr_boxes.replace(date, made_from=made_from) as writer,
     ):
         done = _count_frames(parts[: writer.resumed_parts])
         if done:
@@ -70,16 +78,14 @@ def ocr_boxes(
     context.log.info(
         f"{detected} frames, {rate:.1f}/s, {total - detected} failed; {session.tally.sentence()}"
     )
-    return dg.MaterializeResult(
-        metadata={
-            **written(tables.ocr_boxes, writer),
-            "frames": detected,
-            "failed": total - detected,
-            "frames_per_second": rate,
-            **_device_metadata(session.tally),
-            "most_covered_frames": dg.MetadataValue.md(sheet.markdown()),
-        }
-    )
+    return {
+        **written(tables.ocr_boxes, writer.row_count),
+        "frames": detected,
+        "failed": total - detected,
+        "frames_per_second": rate,
+        **_device_metadata(session.tally),
+        "most_covered_frames": dg.MetadataValue.md(sheet.markdown()),
+    }
 
 
 def _count_frames(parts: list[pl.LazyFrame]) -> int:
@@ -88,11 +94,17 @@ def _count_frames(parts: list[pl.LazyFrame]) -> int:
     return sum(int(count.item()) for count in pl.collect_all(frames))
 
 
-def _resume_key(paths: list[Path], easyocr: EasyOCRResource) -> str:
+def _is_retry(context: dg.AssetExecutionContext) -> bool:
+    """Whether this step, or this step of the run that this one retries, was tried before."""
+    run = run_of(context)
+    return run is not None and (context.retry_number > 0 or run.root_run_id is not None)
+
+
+def _made_from(paths: list[Path], easyocr: EasyOCRResource) -> str:
     """What the boxes are made from and how, so that an interrupted step can be taken up."""
     frames = [path.name for path in paths]
-    made_from = (frames, CODE_VERSION, easyocr.model(), easyocr.thresholds())
-    return hashlib.sha256(repr(made_from).encode()).hexdigest()
+    parts = (frames, CODE_VERSION, easyocr.model(), easyocr.thresholds())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _batches(part: pl.LazyFrame, most: int) -> Iterator[list[dict[str, Any]]]:

@@ -1,14 +1,16 @@
 """The frames that are looked at."""
 
+import datetime as dt
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
 from ocr_assets import settings
-from ocr_assets.assets.metadata import column_schema, written
-from ocr_assets.partitions import daily, partition_date
+from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.assets.metadata import written
 from ocr_assets.progress import Progress
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartSize
@@ -47,20 +49,23 @@ class SampledFramesConfig(dg.Config):
     )
 
 
-@dg.asset(
+@daily_asset(
+    SampledFrames,
     deps=["video_manifest"],
-    partitions_def=daily,
-    group_name=settings.GROUP,
-    owners=settings.OWNERS,
-    kinds={"python", "deltalake"},
+    kinds={"python"},
     code_version="1",
-    metadata={"dagster/column_schema": column_schema(SampledFrames)},
+    pool=settings.decode_pool(),
 )
 def sampled_frames(
     context: dg.AssetExecutionContext, config: SampledFramesConfig, tables: Tables
 ) -> dg.MaterializeResult[None]:
     """The sampled frames of every readable video, once per content, losslessly compressed."""
-    date = partition_date(context)
+    return each_day(context, lambda date: _sample(context, date, config, tables))
+
+
+def _sample(
+    context: dg.AssetExecutionContext, date: dt.date, config: SampledFramesConfig, tables: Tables
+) -> dict[str, Any]:
     rule = SamplingRule(config.frame_sample_num, config.sample_every_seconds)
     videos = (
         tables.video_manifest.scan(date)
@@ -81,15 +86,13 @@ def sampled_frames(
             progress.advance()
     frames = writer.row_count - failed
     context.log.info(f"{frames} frames of {videos.height} videos, {failed} videos failed")
-    return dg.MaterializeResult(
-        metadata={
-            **written(tables.sampled_frames, writer),
-            "videos": videos.height,
-            "frames": frames,
-            "videos_failed": failed,
-            "videos_per_second": videos.height / max(progress.seconds, 1e-9),
-        }
-    )
+    return {
+        **written(tables.sampled_frames, writer.row_count),
+        "videos": videos.height,
+        "frames": frames,
+        "videos_failed": failed,
+        "videos_per_second": videos.height / max(progress.seconds, 1e-9),
+    }
 
 
 def _rows(video_id: str, path: str, rule: SamplingRule) -> Iterator[dict[str, object]]:

@@ -1,14 +1,15 @@
 """The day's videos: what they are, and which cannot be read."""
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from ocr_assets import settings
-from ocr_assets.assets.metadata import column_schema, written
-from ocr_assets.partitions import daily, partition_date
+from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.assets.metadata import written
 from ocr_assets.progress import Progress
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
@@ -20,22 +21,26 @@ from ocr_assets.video.listing import Sample, VideoReference
 SAMPLES_PER_APPEND = 200
 
 
-@dg.asset(
-    partitions_def=daily,
-    group_name=settings.GROUP,
-    owners=settings.OWNERS,
-    kinds={"python", "deltalake"},
+@daily_asset(
+    VideoManifest,
+    kinds={"python"},
     code_version="1",
-    metadata={"dagster/column_schema": column_schema(VideoManifest)},
 )
 def video_manifest(
     context: dg.AssetExecutionContext, video_source: VideoSource, tables: Tables
 ) -> dg.MaterializeResult[None]:
     """One row per video of every sample of the day, by content; unreadable ones with the reason."""
-    date = partition_date(context)
+    return each_day(context, lambda date: _list_videos(context, date, video_source, tables))
+
+
+def _list_videos(
+    context: dg.AssetExecutionContext, date: dt.date, video_source: VideoSource, tables: Tables
+) -> dict[str, Any]:
     progress = Progress(context.log.info, "samples")
     statuses: Counter[str] = Counter()
     pending: list[dict[str, object]] = []
+    # Before the samples are listed, so that what changes meanwhile counts as changed afterwards.
+    state = video_source.state(date)
     with tables.video_manifest.replace(date) as writer:
         for index, sample in enumerate(video_source.samples(date)):
             rows = list(_rows(index, sample))
@@ -52,14 +57,14 @@ def video_manifest(
     context.log.info(
         f"{progress.done} samples: {statuses[OK]} videos readable, {statuses[UNREADABLE]} not"
     )
-    return dg.MaterializeResult(
-        metadata={
-            **written(tables.video_manifest, writer),
-            "samples": progress.done,
-            "readable": statuses[OK],
-            "unreadable": statuses[UNREADABLE],
-        }
-    )
+    return {
+        **written(tables.video_manifest, writer.row_count),
+        "samples": progress.done,
+        "readable": statuses[OK],
+        "unreadable": statuses[UNREADABLE],
+        "source": video_source.identity,
+        "source_fingerprint": state.fingerprint,
+    }
 
 
 def _rows(index: int, sample: Sample) -> Iterator[dict[str, object]]:

@@ -8,7 +8,7 @@ print(plan.sentence())
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ocr_assets.gpu import host
 from ocr_assets.gpu.admission import LedgerState, Limits
@@ -27,6 +27,7 @@ class DeviceSlots:
         memory: None if it cannot be told.
         held: Readers that are there.
         now: Readers that are there or would be admitted now.
+        soon: `now`, once what is draining is free: in a few seconds, if nothing else changes.
         at_best: Readers that would be admitted if nobody else used the device.
         sizes_bytes: What each of the `now` that are not there yet would get.
         state: The device's ledger.
@@ -38,6 +39,7 @@ class DeviceSlots:
     memory: Memory | None
     held: int
     now: int
+    soon: int
     at_best: int
     sizes_bytes: tuple[int, ...]
     state: LedgerState
@@ -62,6 +64,15 @@ class Plan:
     def slots_now(self) -> int:
         """Readers at once, as things are."""
         return sum(device.now for device in self.devices)
+
+    @property
+    def slots_soon(self) -> int:
+        """Readers at once, as things are when what is draining is free.
+
+        For limits that are set every half minute: a lease that is given back stays reserved for
+        some seconds, and they must not dip for that.
+        """
+        return sum(device.soon for device in self.devices)
 
     @property
     def slots_at_best(self) -> int:
@@ -105,6 +116,8 @@ def _gpu_slots(policy: PlacementPolicy, gpu: Gpu, sizes_bytes: Sequence[int]) ->
     state = policy.gpu_ledger(gpu).state()
     held = len(state.leases)
     now = _fitting(state.admissible_bytes(gpu.memory, limits), sizes_bytes, limits, held)
+    drained = replace(state, draining=())
+    soon = _fitting(drained.admissible_bytes(gpu.memory, limits), sizes_bytes, limits, held)
     best = _fitting(limits.at_best_bytes(gpu.memory), sizes_bytes, limits, 0)
     return DeviceSlots(
         gpu.label,
@@ -112,6 +125,7 @@ def _gpu_slots(policy: PlacementPolicy, gpu: Gpu, sizes_bytes: Sequence[int]) ->
         gpu.memory,
         held,
         held + len(now),
+        held + len(soon),
         len(best),
         tuple(now),
         state,
@@ -130,8 +144,9 @@ def _cpu_slots(policy: PlacementPolicy, size_bytes: int) -> DeviceSlots:
         f"{cores} cores, {policy.cores_per_cpu_reader} or more for a reader; "
         f"{gib(memory.free_bytes)} of memory available, {gib(size_bytes)} for a reader"
     )
+    readers = held + len(now)  # soon, too: leases on the CPU do not drain
     return DeviceSlots(
-        "the CPU", None, memory, held, held + len(now), len(best), tuple(now), state, reason
+        "the CPU", None, memory, held, readers, readers, len(best), tuple(now), state, reason
     )
 
 

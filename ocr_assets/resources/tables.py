@@ -1,22 +1,60 @@
 """Where the tables are kept."""
 
+import contextlib
+from collections.abc import Iterator
+from typing import Self
+
 import dagster as dg
 from pydantic import Field, field_validator
 
+from ocr_assets.partitions import run_dates
+from ocr_assets.tables.day_lock import days_locked
 from ocr_assets.tables.partitioned import PartitionedTable, addressable
 from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, VideoManifest
 
 
 class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The four Delta tables under one folder."""
+    """The four Delta tables under one folder.
+
+    A run has its days in them to itself: a second run of a day waits until the first has ended.
+    """
 
     root: str = Field(default="data", min_length=1, description="The folder that holds the tables.")
+    wait_seconds: float = Field(
+        default=86_400,
+        ge=0,
+        description=(
+            "How long a run waits for another one that works on the same day, in seconds, before "
+            "it fails and names it. A day."
+        ),
+    )
 
     @field_validator("root")
     @classmethod
     def _is_addressable(cls, root: str) -> str:
         addressable(root)
         return root
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
+        """Keeps the run's days for it until it ends.
+
+        Raises:
+            DaysLockedError: Another run worked on one of them for longer than `wait_seconds`.
+        """
+        run, log = context.run, context.log
+        dates = run_dates(run.tags) if run is not None else []
+        if run is None or log is None or not dates:
+            yield self
+            return
+        with days_locked(
+            addressable(self.root),
+            dates,
+            f"run {run.run_id[:8]}",
+            wait_seconds=self.wait_seconds,
+            say=log.info,
+        ):
+            yield self
 
     @property
     def video_manifest(self) -> PartitionedTable:

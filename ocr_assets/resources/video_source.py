@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ocr_assets.settings import Layout
 from ocr_assets.video.listing import Sample, list_folder, read_jsonl
+from ocr_assets.video.source_state import SourceState, source_state
 
 
 class SourceMissingError(LookupError):
@@ -42,13 +43,13 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             SourceMissingError: There is no such root, or nothing in it that stands for the day. A
                 folder or file for the day that is empty is a day without samples.
         """
-        root = Path(self.root).expanduser().absolute()
+        root = self.absolute_root
         if not root.is_dir():
             raise SourceMissingError(f"the source {root} is not a folder")
         allow = self.allow_outside_source
-        jsonl = root / f"{date.isoformat()}.jsonl"
         folder = root / date.isoformat()
-        if self.layout in ("jsonl", "auto") and jsonl.is_file():
+        jsonl = self._jsonl(date)
+        if jsonl is not None:
             return read_jsonl(jsonl, root, allow_outside_root=allow)
         if self.layout in ("day_folder", "auto") and folder.is_dir():
             return list_folder(root, folder, allow_outside_root=allow)
@@ -58,7 +59,36 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         if self.layout == "whole_folder":
             return list_folder(root, root, allow_outside_root=allow)
-        wanted = {"jsonl": f"{jsonl.name}", "day_folder": f"{folder.name}/"}.get(
-            self.layout, f"{jsonl.name} or {folder.name}/"
+        wanted = {"jsonl": f"{date}.jsonl", "day_folder": f"{date}/"}.get(
+            self.layout, f"{date}.jsonl or {date}/"
         )
         raise SourceMissingError(f"the source {root} has no {wanted}")
+
+    @property
+    def absolute_root(self) -> Path:
+        """The folder that holds the videos."""
+        return Path(self.root).expanduser().absolute()
+
+    @property
+    def identity(self) -> str:
+        """Which source this is; the states of two sources have nothing to do with each other."""
+        return f"{self.layout} {self.absolute_root}"
+
+    def state(self, date: dt.date, within_seconds: float | None = None) -> SourceState:
+        """What one day's samples are now, to be compared with what they are later.
+
+        Args:
+            date: The day.
+            within_seconds: How long it may take; None for as long as it takes.
+
+        Raises:
+            SourceMissingError: As `samples` does.
+            OSError: They cannot be listed.
+            TimeoutError: It took too long; an OSError, too.
+        """
+        return source_state(self.samples(date), self._jsonl(date), within_seconds)
+
+    def _jsonl(self, date: dt.date) -> Path | None:
+        """The file that lists the day's samples, if one does."""
+        jsonl = self.absolute_root / f"{date.isoformat()}.jsonl"
+        return jsonl if self.layout in ("jsonl", "auto") and jsonl.is_file() else None

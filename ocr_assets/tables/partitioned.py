@@ -22,6 +22,7 @@ from ocr_assets.tables.checkpoint import Checkpoint
 ParquetCompression = Literal["zstd", "uncompressed"]
 
 COMMIT_ATTEMPTS = 30
+MADE_FROM = "ocr_assets.made_from"  # in each part's footer
 
 
 def addressable(root: str | Path) -> Path:
@@ -133,17 +134,33 @@ class PartitionedTable:
         return [self.path / _folder(date) / name for name in sorted(names)]
 
     def replace(
-        self, date: dt.date, part_size: PartSize | None = None, *, resume_key: str | None = None
+        self, date: dt.date, part_size: PartSize | None = None, *, made_from: str | None = None
     ) -> "PartitionWriter":
         """A writer whose rows replace the partition when its `with` block ends without an error.
 
         Args:
             date: The partition.
             part_size: When a part is full.
-            resume_key: What the rows are made from and how. With it, the parts finished before an
-                error or a crash are kept, and the next writer with the same key begins with them.
+            made_from: What the rows are made from and how. With it, the parts finished before an
+                error or a crash are kept, and the next writer with the same begins with them.
         """
-        return PartitionWriter(self, date, part_size or PartSize(), resume_key)
+        return PartitionWriter(self, date, part_size or PartSize(), made_from)
+
+    def made_from(self, date: dt.date) -> str | None:
+        """What the rows of one day were said to be made from; None if there are none."""
+        try:
+            first, *_ = self.parts(date)
+        except PartitionMissingError:
+            return None
+        return pl.read_parquet_metadata(first).get(MADE_FROM)
+
+    def row_count(self, date: dt.date) -> int:
+        """The number of rows of one day.
+
+        Raises:
+            PartitionMissingError: The day was never written.
+        """
+        return int(self.scan(date).select(pl.len()).collect().item())
 
     def open_for_writing(self) -> DeltaTable:
         """The table, created if it is not there yet."""
@@ -163,7 +180,14 @@ class PartitionedTable:
                 # Another process created it in the same moment.
         return DeltaTable(self.uri)
 
-    def write_part(self, date: dt.date, number: int, writer_id: str, rows: pl.DataFrame) -> "Part":
+    def write_part(
+        self,
+        date: dt.date,
+        number: int,
+        writer_id: str,
+        rows: pl.DataFrame,
+        made_from: str | None = None,
+    ) -> "Part":
         """Writes one part file that no reader sees until it is committed."""
         validated = self.schema.validate(rows, cast=True)
         relative = f"{_folder(date)}/part-{number:08d}-{writer_id}.parquet"
@@ -172,6 +196,7 @@ class PartitionedTable:
         validated.drop("date").write_parquet(
             path,
             compression=self._compression,
+            metadata={MADE_FROM: made_from} if made_from is not None else None,
             # Minima and maxima of binary columns would put whole images into the footer.
             statistics={"min": False, "max": False, "distinct_count": False, "null_count": True},
         )
@@ -225,7 +250,7 @@ class PartitionWriter:
     """
 
     def __init__(
-        self, table: PartitionedTable, date: dt.date, part_size: PartSize, resume_key: str | None
+        self, table: PartitionedTable, date: dt.date, part_size: PartSize, made_from: str | None
     ) -> None:
         """See `PartitionedTable.replace`."""
         self.row_count = 0
@@ -233,6 +258,7 @@ class PartitionWriter:
         self._table = table
         self._date = date
         self._part_size = part_size
+        self._made_from = made_from
         self._writer_id = uuid.uuid4().hex
         self._parts: list[Part] = []
         self._buffer: list[pl.DataFrame] = []
@@ -241,8 +267,8 @@ class PartitionWriter:
         self._fence = f"ocr_assets/{date.isoformat()}"
         self._seen_version: int | None = None
         self._checkpoint = (
-            Checkpoint(table.path, _folder(date), self._writer_id, resume_key)
-            if resume_key is not None
+            Checkpoint(table.path, _folder(date), self._writer_id, made_from)
+            if made_from is not None
             else None
         )
 
@@ -311,6 +337,7 @@ class PartitionWriter:
                 len(self._parts),
                 self._writer_id,
                 rows.with_columns(date=pl.lit(self._date)),
+                self._made_from,
             )
         )
         if self._checkpoint is not None:

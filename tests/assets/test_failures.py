@@ -11,6 +11,7 @@ from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig, filtered_d
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import SampledFramesConfig, sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.tables.partitioned import PartitionMissingError
@@ -128,7 +129,11 @@ def test_an_asset_can_be_called_like_a_function(folders: tuple[Path, Path]) -> N
     with dg.build_asset_context(partition_key=DAY, resources={"tables": tables}) as context:
         config = SampledFramesConfig(frame_sample_num=5, part_max_frames=2)
         frames = sampled_frames(context, config)
+    resources = {"tables": tables, "easyocr": EasyOCRResource(device="cpu")}
+    with dg.build_asset_context(partition_key=DAY, resources=resources) as context:
+        boxes = ocr_boxes(context)
     assert manifest.metadata["readable"] == 1
+    assert boxes.metadata["frames"] == 5
     assert frames.metadata["frames"] == 5
     assert len(tables.sampled_frames.parts(dt.date.fromisoformat(DAY))) == 3
 

@@ -253,3 +253,19 @@ def test_a_gpu_that_cannot_be_read_now_may_have_room_later(
     with pytest.raises(NoRoomError) as refused:
         place_on_gpu(policy, SIZE)
     assert not refused.value.never
+
+
+def test_what_drains_counts_as_free_soon_but_not_now(
+    fake_nvml: FakeNvml, policy: PlacementPolicy
+) -> None:
+    fake_nvml.add_gpu(8 * GIB)
+    slow = dataclasses.replace(unlimited(policy), drain_seconds=60.0)
+    kept, given_back = (place_on_gpu(slow, SIZE).lease for _ in range(2))
+    given_back.release()
+    plan = make_plan(slow, SIZE, GIB)
+    (slots,) = plan.gpus
+    assert (slots.held, slots.now, slots.soon) == (1, 2, 3)
+    assert plan.cpu is not None
+    assert plan.cpu.soon == plan.cpu.now
+    assert plan.slots_soon == plan.slots_now + 1
+    kept.release()

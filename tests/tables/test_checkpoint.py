@@ -45,7 +45,7 @@ def interrupted(
     table: PartitionedTable, *parts: int, key: str | None = KEY, date: dt.date = MONDAY
 ) -> None:
     """Writes parts of one row each, begins another one, and stops."""
-    with pytest.raises(StopError), table.replace(date, resume_key=key) as writer:
+    with pytest.raises(StopError), table.replace(date, made_from=key) as writer:
         for number in parts:
             writer.append(rows(number))
             writer.end_part()
@@ -62,7 +62,7 @@ def test_the_next_writer_with_the_key_begins_with_the_parts_of_the_interrupted_o
 ) -> None:
     interrupted(table, 0, 1)
     assert len(files(table)) == 2
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert (writer.resumed_parts, writer.row_count) == (2, 2)
         writer.append(rows(2, 3))
         assert writer.row_count == 4
@@ -73,9 +73,9 @@ def test_the_next_writer_with_the_key_begins_with_the_parts_of_the_interrupted_o
 
 def test_after_a_resumed_commit_the_next_writer_begins_anew(table: PartitionedTable) -> None:
     interrupted(table, 0)
-    with table.replace(MONDAY, resume_key=KEY):
+    with table.replace(MONDAY, made_from=KEY):
         pass
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert (writer.resumed_parts, writer.row_count) == (0, 0)
         writer.append(rows(7))
     assert numbers(table, MONDAY) == [7]
@@ -85,7 +85,7 @@ def test_a_writer_that_was_interrupted_after_its_last_part_needs_no_more_rows(
     table: PartitionedTable,
 ) -> None:
     interrupted(table, 0, 1)
-    with table.replace(MONDAY, resume_key=KEY):
+    with table.replace(MONDAY, made_from=KEY):
         pass
     assert numbers(table, MONDAY) == [0, 1]
     assert len(table.parts(MONDAY)) == 2
@@ -96,7 +96,7 @@ def test_under_another_key_or_none_a_writer_begins_anew(
     table: PartitionedTable, key: str | None
 ) -> None:
     interrupted(table, 0, 1)
-    with table.replace(MONDAY, resume_key=key) as writer:
+    with table.replace(MONDAY, made_from=key) as writer:
         assert (writer.resumed_parts, writer.row_count) == (0, 0)
         writer.append(rows(5))
     assert numbers(table, MONDAY) == [5]
@@ -115,12 +115,12 @@ def test_an_error_before_the_first_part_leaves_nothing(table: PartitionedTable) 
 
 
 def test_a_writer_that_is_not_interrupted_leaves_no_checkpoint(table: PartitionedTable) -> None:
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         writer.append(rows(0))
         writer.end_part()
         assert len(checkpoints(table)) == 1
     assert checkpoints(table) == []
-    with table.replace(TUESDAY, resume_key=KEY):
+    with table.replace(TUESDAY, made_from=KEY):
         pass
     assert checkpoints(table) == []
     assert (numbers(table, MONDAY), numbers(table, TUESDAY)) == ([0], [])
@@ -129,9 +129,9 @@ def test_a_writer_that_is_not_interrupted_leaves_no_checkpoint(table: Partitione
 def test_each_day_has_its_own_checkpoint(table: PartitionedTable) -> None:
     interrupted(table, 0, date=MONDAY)
     interrupted(table, 10, 11, date=TUESDAY)
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert writer.resumed_parts == 1
-    with table.replace(TUESDAY, resume_key=KEY) as writer:
+    with table.replace(TUESDAY, made_from=KEY) as writer:
         assert writer.resumed_parts == 2
     assert (numbers(table, MONDAY), numbers(table, TUESDAY)) == ([0], [10, 11])
 
@@ -139,13 +139,13 @@ def test_each_day_has_its_own_checkpoint(table: PartitionedTable) -> None:
 def test_of_several_checkpoints_the_one_that_got_furthest_is_taken(
     table: PartitionedTable,
 ) -> None:
-    with pytest.raises(StopError), table.replace(MONDAY, resume_key=KEY) as first:
+    with pytest.raises(StopError), table.replace(MONDAY, made_from=KEY) as first:
         interrupted(table, 0, 1, 2)
         first.append(rows(0))
         first.end_part()
         raise StopError
     assert len(checkpoints(table)) == 2
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert writer.resumed_parts == 3
     assert numbers(table, MONDAY) == [0, 1, 2]
     assert checkpoints(table) == []
@@ -158,7 +158,7 @@ def test_readers_never_see_unfinished_parts(tmp_path: Path) -> None:
         table.scan(MONDAY)
     assert pl.scan_delta(table.uri).collect().height == 0
     write(table, MONDAY, 8, 9)
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert writer.resumed_parts == 2
         writer.append(rows(2))
         writer.end_part()
@@ -171,7 +171,7 @@ def test_readers_never_see_unfinished_parts(tmp_path: Path) -> None:
 def test_a_checkpoint_whose_part_is_missing_is_passed_over(table: PartitionedTable) -> None:
     interrupted(table, 0, 1, 2)
     sorted(files(table))[1].unlink()
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert (writer.resumed_parts, writer.row_count) == (0, 0)
         writer.append(rows(5))
     assert numbers(table, MONDAY) == [5]
@@ -182,7 +182,7 @@ def test_a_table_that_was_moved_is_still_resumed(table: PartitionedTable, tmp_pa
     interrupted(table, 0, 1)
     table.path.parent.rename(tmp_path / "elsewhere")
     moved = PartitionedTable(tmp_path / "elsewhere", "numbers", Numbers)
-    with moved.replace(MONDAY, resume_key=KEY) as writer:
+    with moved.replace(MONDAY, made_from=KEY) as writer:
         writer.append(rows(2))
     assert numbers(moved, MONDAY) == [0, 1, 2]
 
@@ -199,7 +199,7 @@ def test_however_often_it_is_interrupted_every_row_is_there_once_and_in_order(
         table = PartitionedTable(folder, "numbers", Numbers)
         for stop in [*stops, None]:
             try:
-                with table.replace(MONDAY, resume_key=KEY) as writer:
+                with table.replace(MONDAY, made_from=KEY) as writer:
                     written = writer.row_count
                     assert written == sum(parts[: writer.resumed_parts])
                     for number, size in list(enumerate(parts))[writer.resumed_parts :]:
@@ -219,7 +219,7 @@ def test_however_often_it_is_interrupted_every_row_is_there_once_and_in_order(
 
 def _killed_after_its_second_part(root: Path) -> None:
     table = PartitionedTable(root, "numbers", Numbers)
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         for number in range(2):
             writer.append(rows(number))
             writer.end_part()
@@ -235,7 +235,7 @@ def test_a_killed_process_is_resumed_by_another(tmp_path: Path) -> None:
     process.join(timeout=60)
     assert process.exitcode == -signal.SIGKILL
     table = PartitionedTable(tmp_path, "numbers", Numbers)
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert (writer.resumed_parts, writer.row_count) == (2, 2)
         writer.append(rows(2, 3))
     assert numbers(table, MONDAY) == [0, 1, 2, 3]
@@ -247,11 +247,11 @@ def test_of_two_writers_with_one_key_the_slower_is_refused_and_the_table_is_whol
 ) -> None:
     with (
         pytest.raises(PartitionConflictError, match="was replaced by another run"),
-        table.replace(MONDAY, resume_key=KEY) as slow,
+        table.replace(MONDAY, made_from=KEY) as slow,
     ):
         slow.append(rows(0))
         slow.end_part()
-        with table.replace(MONDAY, resume_key=KEY) as fast:
+        with table.replace(MONDAY, made_from=KEY) as fast:
             assert fast.resumed_parts == 1  # those of the one that is still at work
             fast.append(rows(1))
         slow.append(rows(1))
@@ -263,10 +263,10 @@ def test_of_two_writers_with_one_key_the_slower_is_refused_and_the_table_is_whol
 def test_of_two_writers_with_one_key_the_faster_may_stop_without_harm_to_the_slower(
     table: PartitionedTable,
 ) -> None:
-    with table.replace(MONDAY, resume_key=KEY) as slow:
+    with table.replace(MONDAY, made_from=KEY) as slow:
         slow.append(rows(0))
         slow.end_part()
-        with pytest.raises(StopError), table.replace(MONDAY, resume_key=KEY) as fast:
+        with pytest.raises(StopError), table.replace(MONDAY, made_from=KEY) as fast:
             fast.append(rows(1))
             fast.end_part()
             raise StopError
@@ -277,7 +277,7 @@ def test_of_two_writers_with_one_key_the_faster_may_stop_without_harm_to_the_slo
 def _one_of_two(root: Path, own: int, start: "multiprocessing.synchronize.Barrier") -> None:
     table = PartitionedTable(root, "numbers", Numbers)
     try:
-        with table.replace(MONDAY, resume_key=KEY) as writer:
+        with table.replace(MONDAY, made_from=KEY) as writer:
             assert writer.resumed_parts == 2
             start.wait(timeout=60)
             writer.append(rows(own))
@@ -309,10 +309,10 @@ def test_a_checkpoint_whose_parts_were_committed_is_not_resumed_from(
     interrupted(table, 0, 1)
     (left,) = checkpoints(table)
     text = left.read_text()
-    with table.replace(MONDAY, resume_key=KEY):
+    with table.replace(MONDAY, made_from=KEY):
         pass
     left.write_text(text)  # as if the writer had died right after its commit
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert writer.resumed_parts == 0
         writer.append(rows(7))
     assert numbers(table, MONDAY) == [7]
@@ -322,12 +322,12 @@ def test_a_checkpoint_whose_parts_were_committed_is_not_resumed_from(
 def test_a_refused_writer_leaves_its_parts_to_the_one_that_resumed_from_them(
     table: PartitionedTable,
 ) -> None:
-    late = table.replace(MONDAY, resume_key=KEY).__enter__()
+    late = table.replace(MONDAY, made_from=KEY).__enter__()
     late.append(rows(0))
     late.end_part()
-    with table.replace(MONDAY, resume_key="other frames") as other:
+    with table.replace(MONDAY, made_from="other frames") as other:
         other.append(rows(5))
-    with table.replace(MONDAY, resume_key=KEY) as writer:
+    with table.replace(MONDAY, made_from=KEY) as writer:
         assert writer.resumed_parts == 1
         with pytest.raises(PartitionConflictError):
             late.__exit__(None, None, None)

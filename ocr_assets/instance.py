@@ -1,0 +1,59 @@
+"""The Dagster instance of `DAGSTER_HOME`, the same one from whatever folder it is opened."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._serdes import ConfigurableClassData
+
+HOME_VARIABLE = "DAGSTER_HOME"
+
+
+class InstanceError(dg.DagsterError):
+    """There is no Dagster instance, or none that can do what is asked; the message says why."""
+
+
+def has_home() -> bool:
+    """Whether `DAGSTER_HOME` is set."""
+    return bool(os.environ.get(HOME_VARIABLE))
+
+
+def open_instance() -> dg.DagsterInstance:
+    """Opens the instance that a daemon started in `DAGSTER_HOME` uses; close it, or use `with`.
+
+    Paths in dagster.yaml may be relative, and Dagster takes them from the working directory. Here
+    they are taken from `DAGSTER_HOME`.
+
+    Raises:
+        InstanceError: `DAGSTER_HOME` is not set.
+        DagsterError: It is no folder, or its dagster.yaml makes no sense.
+    """
+    if not has_home():
+        raise InstanceError(
+            f"{HOME_VARIABLE} is not set: it names the folder of Dagster's instance"
+        )
+    home = Path(os.environ[HOME_VARIABLE]).expanduser()
+    if not (home.is_absolute() and home.is_dir()):
+        return dg.DagsterInstance.get()  # which refuses, and says why
+    with contextlib.chdir(home):
+        ref = InstanceRef.from_dir(str(home))
+        # Databases are found now; other folders anew each time they are used, and all of them by
+        # processes that open the instance again.
+        folders: dict[str, Any] = {
+            name: _absolute(data, home)
+            for name, data in ref._asdict().items()
+            if isinstance(data, ConfigurableClassData)
+        }
+        return dg.DagsterInstance.from_ref(ref._replace(**folders))
+
+
+def _absolute(data: ConfigurableClassData, home: Path) -> ConfigurableClassData:
+    config = data.config_dict
+    if not isinstance(config.get("base_dir"), str):
+        return data  # not a local folder, or one that another variable names
+    absolute = {**config, "base_dir": str(home / config["base_dir"])}
+    return data._replace(config_yaml=json.dumps(absolute))  # JSON is YAML

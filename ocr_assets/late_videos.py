@@ -1,0 +1,246 @@
+"""Which days have to be run again, because videos came late or changed since."""
+
+import datetime as dt
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from ocr_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
+from ocr_assets.resources.video_source import SourceMissingError, VideoSource
+from ocr_assets.settings import PARTITION_TAG
+from ocr_assets.video.source_state import SourceState
+
+REASON_TAG = "ocr_assets/reason"
+# The keys under which `video_manifest` records what it was made from.
+SOURCE = "source"
+SOURCE_FINGERPRINT = "source_fingerprint"
+
+SETTLE_SECONDS = 60  # files younger than this are still being copied
+# Together less than the 60 seconds after which Dagster gives up on a sensor, with its cursor.
+TICK_SECONDS = 20
+DAY_SECONDS = 30
+
+FINISHED = (
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+)
+
+
+@dataclass(frozen=True)
+class LateDay:
+    """A day to run again.
+
+    Attributes:
+        date: The day.
+        fingerprint: The state of its source that is the cause.
+        last_run: The run that materialised it last; empty if none did.
+    """
+
+    date: dt.date
+    fingerprint: str
+    last_run: str
+
+    @property
+    def run_key(self) -> str:
+        """The same for as long as nobody has run the change, and another one for the next."""
+        return f"{self.date}:{self.fingerprint}:{self.last_run}"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look at the days found.
+
+    Attributes:
+        late: The days to run again.
+        looked_at: How many days were compared with their source.
+        settling: Days that changed, but are still being copied.
+        in_progress: Days that changed, but have a run queued or in progress.
+        unreadable: Days that could not be looked at, and why.
+        not_reached: How many days are left for the next time.
+        last: The day to go on after; None if there are no days.
+    """
+
+    late: tuple[LateDay, ...]
+    looked_at: int
+    settling: tuple[dt.date, ...]
+    in_progress: tuple[dt.date, ...]
+    unreadable: Mapping[dt.date, str]
+    not_reached: int
+    last: dt.date | None
+
+    def summary(self) -> str:
+        """The findings in one line."""
+        changed = len(self.late) + len(self.settling) + len(self.in_progress)
+        days_looked_at = f"{self.looked_at} day{'' if self.looked_at == 1 else 's'} looked at"
+        parts = [f"{days_looked_at}, {changed or 'none'} changed"]
+        for days, what in (
+            (self.settling, "still being copied"),
+            (self.in_progress, "queued or in progress"),
+            (self.unreadable, "cannot be looked at"),
+        ):
+            if days:
+                parts.append(f"{what}: {', '.join(map(str, sorted(days)))}")
+        if self.not_reached:
+            parts.append(f"out of time, the next tick begins with the {self.not_reached} others")
+        return "; ".join(parts)
+
+
+def cannot_be_watched(source: VideoSource) -> str | None:
+    """Why no day of a source can be told to have changed; None if it can."""
+    if source.layout == "whole_folder":
+        return "the layout whole_folder has no days, so none of them can be late"
+    root = source.absolute_root
+    try:
+        if not root.is_dir():
+            return f"the source {root} is not a folder"
+        with os.scandir(root) as entries:
+            # Most likely a disk that is not mounted, and not days that all lost their videos.
+            return None if any(True for _ in entries) else f"the source {root} is empty"
+    except OSError as error:
+        return f"the source {root} cannot be looked at: {error.strerror}"
+
+
+def days_in_rotation(
+    today: dt.date, days_back: int, first_date: dt.date, after: str | None
+) -> list[dt.date]:
+    """The days that have ended, in order, beginning with the one after `after`.
+
+    Args:
+        today: The day that has not ended yet, in UTC as the partitions are.
+        days_back: How many days to go back from it.
+        first_date: The first day there is.
+        after: The last day that was looked at, as YYYY-MM-DD; None to begin with the first.
+    """
+    days = [today - dt.timedelta(days=back) for back in range(days_back, 0, -1)]
+    days = [day for day in days if day >= first_date]
+    return sorted(days, key=lambda day: (day.isoformat() <= (after or ""), day))
+
+
+def find_late_days(
+    instance: dg.DagsterInstance,
+    source: VideoSource,
+    days: Sequence[dt.date],
+    *,
+    asset_key: dg.AssetKey,
+    job_name: str,
+) -> Findings:
+    """Compares days with what they were when they were last materialised.
+
+    A day is late if its source is not what its latest materialisation was made from; or if it has
+    no materialisation, a run of it failed, and the source has something for it now. What does not
+    say what it was made from, or was made from another source, is not compared. A day whose source
+    is gone altogether has nothing to run, so it is not late. After TICK_SECONDS no more days are
+    looked at, but at least one is.
+
+    Args:
+        instance: Where materialisations and runs are recorded.
+        source: Where the videos are now.
+        days: The days, in the order to look at them.
+        asset_key: The asset that records its source.
+        job_name: The job whose failed runs count as runs of the asset.
+    """
+    started = time.monotonic()
+    looked_at = 0
+    reached: list[dt.date] = []
+    changed: list[LateDay] = []
+    settling: list[dt.date] = []
+    unreadable: dict[dt.date, str] = {}
+    tried = _tried_in_vain(instance, days, asset_key, job_name)
+    for day in days:
+        reached.append(day)
+        latest = _latest(instance, day, asset_key)
+        made_from = None if latest is None else _made_from(latest.asset_materialization, source)
+        if made_from is not None or (latest is None and day in tried):
+            try:
+                state = source.state(day, within_seconds=DAY_SECONDS)
+            except SourceMissingError:
+                looked_at += 1
+            except OSError as error:
+                unreadable[day] = str(error)
+            else:
+                looked_at += 1
+                if state.fingerprint != made_from and _is_settled(state):
+                    last_run = latest.run_id if latest is not None else ""
+                    changed.append(LateDay(day, state.fingerprint, last_run))
+                elif state.fingerprint != made_from:
+                    settling.append(day)
+        if time.monotonic() - started >= TICK_SECONDS:
+            break
+    # Asked for last: a run that began meanwhile counts.
+    in_progress = _in_progress(instance, [late.date for late in changed])
+    return Findings(
+        late=tuple(late for late in changed if late.date not in in_progress),
+        looked_at=looked_at,
+        settling=tuple(settling),
+        in_progress=tuple(sorted(in_progress)),
+        unreadable=unreadable,
+        not_reached=len(days) - len(reached),
+        last=reached[-1] if reached else None,
+    )
+
+
+def _latest(
+    instance: dg.DagsterInstance, day: dt.date, asset_key: dg.AssetKey
+) -> dg.EventLogRecord | None:
+    wanted = dg.AssetRecordsFilter(asset_key=asset_key, asset_partitions=[day.isoformat()])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0] if records else None
+
+
+def _made_from(
+    materialization: dg.AssetMaterialization | None, source: VideoSource
+) -> str | None:
+    """The fingerprint that a day had when it was made, if it was made from this source."""
+    assert materialization is not None
+    about = {key: entry.value for key, entry in materialization.metadata.items()}
+    if about.get(SOURCE) != source.identity or SOURCE_FINGERPRINT not in about:
+        return None
+    return str(about[SOURCE_FINGERPRINT])
+
+
+def _tried_in_vain(
+    instance: dg.DagsterInstance, days: Sequence[dt.date], asset_key: dg.AssetKey, job_name: str
+) -> set[dt.date]:
+    """Days of which a run failed: the job's, or one of the asset by hand or in a backfill."""
+    keys = [day.isoformat() for day in days]
+    failed = [
+        run
+        for tag in (PARTITION_TAG, RANGE_START_TAG)
+        for run in instance.get_runs(
+            dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={tag: keys})
+        )
+        if run.job_name == job_name or asset_key in (run.asset_selection or ())
+    ]
+    return _worked_on(failed, days)
+
+
+def _in_progress(instance: dg.DagsterInstance, days: Sequence[dt.date]) -> set[dt.date]:
+    """Those of the days that a run works on or is going to, whichever job it is of."""
+    if not days:
+        return set()
+    unfinished = [status for status in dg.DagsterRunStatus if status not in FINISHED]
+    return _worked_on(instance.get_runs(dg.RunsFilter(statuses=unfinished)), days)
+
+
+def _worked_on(runs: Iterable[dg.DagsterRun], days: Sequence[dt.date]) -> set[dt.date]:
+    """Those of the days that are partitions of the runs."""
+    spans = [_span(run.tags) for run in runs]
+    return {day for day in days if any(first <= day.isoformat() <= last for first, last in spans)}
+
+
+def _span(tags: Mapping[str, str]) -> tuple[str, str]:
+    """First and last partition of a run; as text, for those of other projects are no dates."""
+    only = tags.get(PARTITION_TAG, "")
+    return (
+        tags.get(RANGE_START_TAG, only),
+        tags.get(RANGE_END_TAG, only),
+    )
+
+
+def _is_settled(state: SourceState) -> bool:
+    """Whether nothing was written just now; clocks of file servers may be ahead a little."""
+    return state.newest is None or abs(time.time() - state.newest) >= SETTLE_SECONDS

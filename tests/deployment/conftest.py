@@ -1,0 +1,37 @@
+"""Days of small clips with text, for deployments to work on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ocr_assets.demo import Line
+from tests.clips import text_picture, write_video
+
+MakeDays = Callable[..., Path]
+
+
+@pytest.fixture
+def make_days(tmp_path: Path) -> MakeDays:
+    """Makes `videos/<day>/<n>.mp4` for each day, each clip with text of another size."""
+
+    def make(days: list[str], clips: int = 1) -> Path:
+        for day in days:
+            folder = tmp_path / "videos" / day
+            folder.mkdir(parents=True)
+            for number in range(clips):
+                line = Line("SUBTITLE", 20, 60 + 10 * number, 26 + 4 * number)
+                write_video(folder / f"{number}.mp4", [text_picture([line])[:128, :192]] * 3)
+        return tmp_path / "videos"
+
+    return make
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        "OCR_ASSETS_SOURCE": str(tmp_path / "videos"),
+        "OCR_ASSETS_DATA": str(tmp_path / "data"),
+        "OCR_ASSETS_STATE": str(tmp_path / "state"),
+        "OCR_ASSETS_FIRST_DATE": "2026-01-01",
+    }

@@ -1,0 +1,113 @@
+"""Forty partitions at once, one GPU that somebody else uses as well."""
+
+import datetime as dt
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocr_assets.gpu import host
+from tests.deployment import Deployment, wait_until
+from tests.deployment.conftest import MakeDays
+from tests.fake_nvml import GIB, FakeNvml, allocate
+from tests.pipeline import rows
+
+pytestmark = pytest.mark.slow
+
+DAYS = [str(dt.date(2026, 1, 1) + dt.timedelta(days=number)) for number in range(40)]
+CONFIG = {"ops": {"sampled_frames": {"config": {"frame_sample_num": 1}}}}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The GPU pool at one moment; seconds since the epoch."""
+
+    at: float
+    limit: int
+    claimed: int
+
+
+class PoolWatch(threading.Thread):
+    """Looks at the GPU pool every half second."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(daemon=True)
+        self.samples: list[Sample] = []
+        self._deployment = deployment
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        while not self._stop.wait(0.5):
+            pool = self._deployment.pool("gpu")
+            self.samples.append(Sample(time.time(), pool["limit"], len(pool["claimedSlots"])))
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.join()
+
+    def limit_at(self, at: float) -> int:
+        """The highest limit seen in the seconds around a moment."""
+        return max(sample.limit for sample in self.samples if abs(sample.at - at) < 3)
+
+
+def spans(deployment: Deployment, run_ids: list[str]) -> list[tuple[float, float]]:
+    """When each run's `ocr_boxes` began and ended."""
+    found = []
+    for run_id in run_ids:
+        events: list[dict[str, Any]] = [
+            event for event in deployment.events(run_id) if event.get("stepKey") == "ocr_boxes"
+        ]
+        (start,) = [e for e in events if e["__typename"] == "ExecutionStepStartEvent"]
+        (end,) = [e for e in events if e["__typename"] == "ExecutionStepSuccessEvent"]
+        found.append((float(start["timestamp"]) / 1000, float(end["timestamp"]) / 1000))
+    return found
+
+
+def test_forty_partitions_at_once_stay_within_a_limit_that_follows_the_memory(
+    fake_nvml: FakeNvml, tmp_path: Path, make_days: MakeDays, environment: dict[str, str]
+) -> None:
+    # Three readers of 6 GiB in 0.9 x 24 GiB, and two on the CPU.
+    uuid = fake_nvml.add_gpu(24 * GIB)
+    make_days(DAYS)
+    environment |= fake_nvml.environment | {
+        "OCR_ASSETS_EASYOCR_MAX_READERS_PER_GPU": "null",
+        "OCR_ASSETS_EASYOCR_FOOTPRINT_BYTES": str(6 * GIB),
+        "OCR_ASSETS_EASYOCR_CORES_PER_CPU_READER": str(host.usable_cores() // 2),
+    }
+    with Deployment(tmp_path / "home", environment) as deployment:
+        run_ids = [deployment.launch(day, CONFIG) for day in DAYS]
+        wait_until(lambda: deployment.pool("gpu")["limit"] == 5, "the limit is 5", 60)
+        watch = PoolWatch(deployment)
+        watch.start()
+        wait_until(
+            lambda: watch.samples[-1:] != [] and watch.samples[-1].claimed == 5,
+            "all slots taken",
+            180,
+        )
+        hog = allocate(fake_nvml.state, uuid, 12 * GIB)  # leaves room for one
+        wait_until(lambda: watch.samples[-1].limit == 3, "the limit falls to 3", 60)
+        wait_until(lambda: watch.samples[-1].claimed <= 3, "no more than 3 slots are taken", 120)
+        hog.free()
+        wait_until(lambda: watch.samples[-1].limit == 5, "the limit rises to 5", 60)
+        deployment.wait_for(run_ids, 900)
+        watch.stop()
+        runs = deployment.runs(run_ids)
+        assert {run["status"] for run in runs.values()} == {"SUCCESS"}, deployment.log("daemon")[
+            -4000:
+        ]
+        assert {run["tags"]["ocr_assets/gpu_pool"] for run in runs.values()} == {"gpu"}
+        steps = spans(deployment, run_ids)
+        assert deployment.pool("gpu")["claimedSlots"] == []
+        doctor = deployment.command("doctor", "--json")
+    for start, _ in steps:
+        at_once = sum(1 for begin, end in steps if begin <= start < end)
+        assert at_once <= watch.limit_at(start)
+    assert {sample.limit for sample in watch.samples} <= {3, 5}
+    assert '"leases": [{' not in doctor.stdout
+    for day in DAYS:
+        (row,) = rows(tmp_path / "data", "filtered_dataset", day)
+        assert row["verdict"] == "keep"
+        assert row["ocr_area_ratio"][0] > 0.05

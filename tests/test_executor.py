@@ -1,0 +1,129 @@
+"""What the executor does beyond Dagster's own: bad config, and waiting for pools."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ocr_assets.definitions import defs
+from ocr_assets.executor import CONFIGS, MAX_RETRIES_TAG, one_process_executor
+from ocr_assets.settings import PARTITION_TAG
+
+POOL, OTHER_RUN, OTHER_STEP = "one_slot", "another-run", "another_step"
+
+
+@dg.op(pool=POOL)
+def pooled() -> None: ...
+
+
+@dg.job(executor_def=one_process_executor)
+def pooled_job() -> None:
+    pooled()
+
+
+def daily_job() -> dg.JobDefinition:
+    return defs.resolve_job_def("daily_job")
+
+
+class Refusing(dg.ConfigurableResource):  # type: ignore[type-arg]
+    wish: str = "this and its opposite"
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        raise ValueError("these wishes contradict each other")
+
+
+@dg.op
+def needs_resource(refusing: Refusing) -> None: ...
+
+
+@dg.job(executor_def=one_process_executor, resource_defs={"refusing": Refusing()})
+def resource_job() -> None:
+    needs_resource()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    pools = {"concurrency": {"pools": {"granularity": "op", "default_limit": 1}}}
+    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=pools) as made:
+        yield made
+
+
+def test_a_step_that_waits_for_a_slot_leaves_the_cores_to_others(
+    instance: dg.DagsterInstance,
+) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots(POOL, 1)
+    assert storage.claim_concurrency_slot(POOL, OTHER_RUN, OTHER_STEP).is_claimed
+    wait_seconds = 6.0
+    threading.Timer(
+        wait_seconds, storage.free_concurrency_slot_for_step, args=(OTHER_RUN, OTHER_STEP)
+    ).start()
+    wall, cores = time.monotonic(), time.thread_time()
+    assert dg.execute_job(dg.reconstructable(pooled_job), instance).success
+    wall, cores = time.monotonic() - wall, time.thread_time() - cores
+    assert wall > wait_seconds
+    assert cores < wait_seconds / 2  # Dagster's own executor takes all of them
+
+
+def test_a_waiting_step_starts_when_the_limit_is_raised(instance: dg.DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots(POOL, 1)
+    assert storage.claim_concurrency_slot(POOL, OTHER_RUN, OTHER_STEP).is_claimed
+    threading.Timer(2, storage.set_concurrency_slots, args=(POOL, 2)).start()
+    assert dg.execute_job(dg.reconstructable(pooled_job), instance).success
+    (claim,) = storage.get_concurrency_info(POOL).claimed_slots
+    assert claim.run_id == OTHER_RUN
+
+
+@pytest.mark.parametrize(
+    ("step", "config", "message"),
+    [
+        ("sampled_frames", {"frame_sample_num": 0}, "frame_sample_num: .*greater than or equal"),
+        ("sampled_frames", {"sample_every_seconds": -1.0}, "sample_every_seconds: .*greater than"),
+        ("filtered_dataset", {"min_area_ratio": 0.5, "max_area_ratio": 0.1}, "0.5.*0.1"),
+    ],
+)
+def test_bad_config_fails_before_any_work_and_is_not_retried(
+    instance: dg.DagsterInstance, step: str, config: dict[str, Any], message: str
+) -> None:
+    result = dg.execute_job(
+        dg.reconstructable(daily_job),
+        instance,
+        run_config={"ops": {step: {"config": config}}},
+        tags={PARTITION_TAG: "2026-01-31"},
+    )
+    assert not result.success
+    assert not [event for event in result.all_events if event.is_step_start]
+    (failure,) = [event for event in result.all_events if event.is_job_failure]
+    error = failure.job_failure_data.error
+    assert error is not None
+    assert re.search(
+        f"the config of {step} is not valid, nothing was done: .*{message}",
+        str(error.message),
+        re.DOTALL,
+    )
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[MAX_RETRIES_TAG] == "0"
+
+
+def test_a_resource_that_refuses_its_config_is_not_retried(instance: dg.DagsterInstance) -> None:
+    result = dg.execute_job(dg.reconstructable(resource_job), instance)
+    assert not result.success
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[MAX_RETRIES_TAG] == "0"
+
+
+def test_every_step_with_config_is_checked() -> None:
+    configured = {
+        node.name
+        for node in defs.resolve_job_def("daily_job").all_node_defs
+        if node.config_schema.as_field().config_type.kind.name == "STRICT_SHAPE"
+    }
+    assert configured == set(CONFIGS)
