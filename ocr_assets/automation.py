@@ -12,8 +12,8 @@ from ocr_assets.late_videos import (
     days_in_rotation,
     find_late_days,
 )
-from ocr_assets.pool_records import this_host
-from ocr_assets.pools import keep, say, wanted
+from ocr_assets.pools.limits import keep, say, wanted
+from ocr_assets.pools.records import this_host
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.video_source import VideoSource
 

@@ -236,14 +236,14 @@ def _doctor(options: argparse.Namespace, parser: _Parser) -> int:
 
 
 def _pools(options: argparse.Namespace, parser: _Parser) -> int:
-    from ocr_assets.pools_command import show_pools
+    from ocr_assets.pools.command import show_pools
 
     show_pools(as_json=options.json)
     return SUCCEEDED
 
 
 def _pin(options: argparse.Namespace, parser: _Parser) -> int:
-    from ocr_assets.pools_command import pin_pool
+    from ocr_assets.pools.command import pin_pool
 
     try:
         pin_pool(options.pool, options.limit)
@@ -253,7 +253,7 @@ def _pin(options: argparse.Namespace, parser: _Parser) -> int:
 
 
 def _unpin(options: argparse.Namespace, parser: _Parser) -> int:
-    from ocr_assets.pools_command import unpin_pool
+    from ocr_assets.pools.command import unpin_pool
 
     try:
         unpin_pool(options.pool)
@@ -264,7 +264,7 @@ def _unpin(options: argparse.Namespace, parser: _Parser) -> int:
 
 def _sync(options: argparse.Namespace, parser: _Parser) -> int:
     from ocr_assets.definitions import easyocr
-    from ocr_assets.pools_command import sync_pools
+    from ocr_assets.pools.command import sync_pools
 
     sync_pools(easyocr)
     return SUCCEEDED

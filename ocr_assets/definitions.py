@@ -9,6 +9,7 @@ from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.automation import daily_job, daily_schedule, late_videos, pool_limits
 from ocr_assets.checks import all_checks
+from ocr_assets.config_fields import with_defaults
 from ocr_assets.executor import one_process_executor
 from ocr_assets.resources.easyocr import configured_easyocr
 from ocr_assets.resources.tables import Tables
@@ -24,8 +25,10 @@ defs = dg.Definitions(
     sensors=[late_videos, pool_limits],
     executor=one_process_executor,
     resources={
-        "video_source": VideoSource(root=settings.source_root(), layout=settings.source_layout()),
-        "tables": Tables(root=settings.data_root()),
+        "video_source": with_defaults(
+            VideoSource, root=settings.source_root(), layout=settings.source_layout()
+        ),
+        "tables": with_defaults(Tables, root=settings.data_root()),
         "easyocr": easyocr,
     },
 )

@@ -191,9 +191,7 @@ def _latest(
     return records[0] if records else None
 
 
-def _made_from(
-    materialization: dg.AssetMaterialization | None, source: VideoSource
-) -> str | None:
+def _made_from(materialization: dg.AssetMaterialization | None, source: VideoSource) -> str | None:
     """The fingerprint that a day had when it was made, if it was made from this source."""
     assert materialization is not None
     about = {key: entry.value for key, entry in materialization.metadata.items()}

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -74,7 +75,45 @@ def test_the_schedule_asks_for_yesterday_and_is_off() -> None:
     request = daily_schedule(context)
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "2026-02-28"
+    assert request.tags[settings.GPU_POOL_TAG] == "gpu"
     assert schedule.job_name == "daily_job"
+    assert defs.resolve_job_def("daily_job").run_tags[settings.GPU_POOL_TAG] == "gpu"
+
+
+def test_the_steps_that_need_a_gpu_or_decode_are_in_pools_of_their_own() -> None:
+    steps = defs.resolve_job_def("daily_job").all_node_defs
+    assert {step.name: step.pool for step in steps if step.pools} == {
+        "ocr_boxes": "gpu",
+        "sampled_frames": "decode",
+    }
+
+
+def test_a_code_location_can_have_pools_of_its_own() -> None:
+    program = (
+        "from ocr_assets.definitions import defs\n"
+        "job = defs.resolve_job_def('daily_job')\n"
+        "print(*sorted(pool for step in job.all_node_defs for pool in step.pools))\n"
+        "print(job.run_tags['ocr_assets/gpu_pool'])"
+    )
+    names = {settings.GPU_POOL_VARIABLE: "gpu_a100", settings.DECODE_POOL_VARIABLE: "decode_a"}
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **names},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["decode_a", "gpu_a100", "gpu_a100"]
+
+
+def test_the_filtered_dataset_has_to_be_fresh_and_backfills_take_weeks() -> None:
+    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+    assert specs["filtered_dataset"].freshness_policy is not None
+    graph = defs.resolve_asset_graph()
+    for name in ASSETS:
+        policy = graph.get(dg.AssetKey(name)).backfill_policy
+        assert policy is not None
+        assert policy.max_partitions_per_run == 7
 
 
 def test_a_wrong_environment_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

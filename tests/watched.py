@@ -67,7 +67,12 @@ class Watched:
         assert (
             not defs.resolve_job_def(job)
             .execute_in_process(
-                run_config={"resources": {"video_source": {"config": {"root": str(self.root)}}}},
+                run_config={
+                    "resources": {
+                        "video_source": {"config": {"root": str(self.root)}},
+                        "tables": {"config": {"root": str(self.root.parent / "tables")}},
+                    }
+                },
                 instance=self.instance,
                 raise_on_error=False,
                 **what,

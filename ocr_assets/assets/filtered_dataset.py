@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.metadata import written
+from ocr_assets.config_fields import number
 from ocr_assets.coverage import (
     AnyOrAll,
     FilterRule,
@@ -38,11 +39,9 @@ RATIOS = ("ocr_area_ratio", "union_area_ratio", "max_union_area_ratio")
 class FilteredDatasetConfig(dg.Config):
     """Which samples to keep."""
 
-    min_area_ratio: float = Field(
-        default=0.0, ge=0, description="Least share of the frame under text that is kept."
-    )
-    max_area_ratio: float = Field(
-        default=1.0, ge=0, description="Greatest share of the frame under text that is kept."
+    min_area_ratio: float = number(0.0, 0, 100, "Least share of the frame under text that is kept.")
+    max_area_ratio: float = number(
+        1.0, 0, 100, "Greatest share of the frame under text that is kept."
     )
     metric: Metric = Field(
         default="ocr_area_ratio",

@@ -6,11 +6,12 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from pydantic import Field
 
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.metadata import written
+from ocr_assets.config_fields import DAY_SECONDS, number
+from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.progress import Progress
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartSize
@@ -23,29 +24,27 @@ from ocr_assets.video.sampling import SamplingRule, sample_frames
 class SampledFramesConfig(dg.Config):
     """Which frames to take, and how large the files are that hold them."""
 
-    frame_sample_num: int = Field(
-        default=3,
-        ge=1,
-        description=(
+    frame_sample_num: int = number(
+        3,
+        1,
+        10_000,
+        (
             "Frames per video. 1: the middle one. 2: the first and the last. More: evenly spread "
             "over the duration, ends included."
         ),
     )
-    sample_every_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        allow_inf_nan=False,
-        description="Take a frame every so many seconds instead; frame_sample_num is then unused.",
+    sample_every_seconds: float | None = number(
+        None,
+        0,
+        DAY_SECONDS,
+        "Take a frame every so many seconds instead; frame_sample_num is then unused.",
+        above=True,
     )
-    part_max_frames: int = Field(
-        default=256,
-        ge=1,
-        description="Most frames in one part file, the unit of work of ocr_boxes.",
+    part_max_frames: int = number(
+        256, 1, 100_000, "Most frames in one part file, the unit of work of ocr_boxes."
     )
-    part_max_bytes: int = Field(
-        default=64 * 2**20,
-        ge=2**20,
-        description="Bytes of compressed frames after which a new part file is begun.",
+    part_max_bytes: int = number(
+        64 * MIB, MIB, GIB, "Bytes of compressed frames after which a new part file is begun."
     )
 
 

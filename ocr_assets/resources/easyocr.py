@@ -1,14 +1,14 @@
 """EasyOCR as Dagster configures it."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ocr_assets import settings
+from ocr_assets.config_fields import DAY_SECONDS, number, with_defaults
 from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.gpu.slots import Plan, make_plan
@@ -44,59 +44,51 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             "`auto` is `cpu` with device `auto`, and `wait` with device `cuda`."
         ),
     )
-    wait_seconds: float = Field(
-        default=86_400,
-        ge=0,
-        description="How long to wait for room, in seconds, before the step fails. A day.",
+    wait_seconds: float = number(
+        86_400,
+        0,
+        30 * DAY_SECONDS,
+        "How long to wait for room, in seconds, before the step fails. A day.",
     )
-    max_readers_per_gpu: int | None = Field(
-        default=2,
-        ge=1,
-        description=(
+    max_readers_per_gpu: int | None = number(
+        2,
+        1,
+        100,
+        (
             "Most models at once on a GPU, over all processes; null: as many as fit. More than two "
             "rarely go faster."
         ),
     )
-    max_batch_frames: int = Field(
-        default=4, ge=1, le=256, description="Most frames at once on a GPU. On the CPU it is one."
+    max_batch_frames: int = number(4, 1, 256, "Most frames at once on a GPU. On the CPU it is one.")
+    max_fraction: float = number(
+        0.9, 0, 1, "Greatest share of a GPU's memory that all models together may take.", above=True
     )
-    max_fraction: float = Field(
-        default=0.9,
-        gt=0,
-        le=1,
-        description="Greatest share of a GPU's memory that all models together may take.",
+    headroom_bytes: int = number(
+        512 * MIB, 0, 1024 * GIB, "Free memory of a GPU, in bytes, that is left to others. 512 MiB."
     )
-    headroom_bytes: int = Field(
-        default=512 * MIB,
-        ge=0,
-        description="Free memory of a GPU, in bytes, that is left to others. 512 MiB.",
-    )
-    footprint_bytes: int | None = Field(
-        default=None,
-        ge=GIB,
-        le=1024 * GIB,
-        description=(
+    footprint_bytes: int | None = number(
+        None,
+        GIB,
+        1024 * GIB,
+        (
             "Memory of one model on a GPU, in bytes, all included. Default: estimated from frame "
             "size and batch, and corrected by measurement after the first batch."
         ),
     )
-    cores_per_cpu_reader: int = Field(
-        default=2,
-        ge=1,
-        description="Fewest cores for a model on the CPU; decides how many work there at once.",
+    cores_per_cpu_reader: int = number(
+        2, 1, 1024, "Fewest cores for a model on the CPU; decides how many work there at once."
     )
-    idle_seconds: float = Field(
-        default=60,
-        ge=0,
-        description=(
+    idle_seconds: float = number(
+        60,
+        0,
+        DAY_SECONDS,
+        (
             "How long an unused model stays loaded, in seconds. It goes at once when another "
             "process waits for its memory."
         ),
     )
-    recheck_seconds: float = Field(
-        default=5,
-        ge=0,
-        description="How often work on the CPU looks for room on a GPU, in seconds.",
+    recheck_seconds: float = number(
+        5, 0, 3600, "How often work on the CPU looks for room on a GPU, in seconds."
     )
     state_directory: str | None = Field(
         default=None,
@@ -115,43 +107,30 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     download_enabled: bool = Field(
         default=False, description="Whether EasyOCR may download weights that are missing."
     )
-    min_size: int = Field(
-        default=20,
-        ge=0,
-        description="Boxes with both sides at most this many pixels are dropped.",
+    min_size: int = number(
+        20, 0, 10_000, "Boxes with both sides at most this many pixels are dropped."
     )
-    text_threshold: float = Field(
-        default=0.7, ge=0, le=1, description="Least score of a text's strongest pixel, in [0, 1]."
+    text_threshold: float = number(0.7, 0, 1, "Least score of a text's strongest pixel.")
+    low_text: float = number(0.4, 0, 1, "Least score of a text's other pixels.")
+    link_threshold: float = number(0.4, 0, 1, "Least score that links letters.")
+    canvas_size: int = number(
+        2560,
+        32,
+        16_384,
+        "Frames whose longer side has more pixels than this are scaled down to it.",
     )
-    low_text: float = Field(
-        default=0.4, ge=0, le=1, description="Least score of a text's other pixels, in [0, 1]."
+    mag_ratio: float = number(1.0, 0, 10, "Scale applied to frames before detection.", above=True)
+    slope_ths: float = number(0.1, 0, 100, "Steepest slope of a box that counts as upright.")
+    ycenter_ths: float = number(
+        0.5, 0, 100, "Most vertical distance of boxes joined, in box heights."
     )
-    link_threshold: float = Field(
-        default=0.4, ge=0, le=1, description="Least score that links letters, in [0, 1]."
+    height_ths: float = number(
+        0.5, 0, 100, "Most difference in height of boxes joined, in box heights."
     )
-    canvas_size: int = Field(
-        default=2560,
-        ge=32,
-        description="Frames whose longer side has more pixels than this are scaled down to it.",
+    width_ths: float = number(
+        0.5, 0, 100, "Most horizontal distance of boxes joined, in box heights."
     )
-    mag_ratio: float = Field(
-        default=1.0, gt=0, le=10, description="Scale applied to frames before detection."
-    )
-    slope_ths: float = Field(
-        default=0.1, ge=0, description="Steepest slope of a box that counts as upright."
-    )
-    ycenter_ths: float = Field(
-        default=0.5, ge=0, description="Most vertical distance of boxes joined, in box heights."
-    )
-    height_ths: float = Field(
-        default=0.5, ge=0, description="Most difference in height of boxes joined, in box heights."
-    )
-    width_ths: float = Field(
-        default=0.5, ge=0, description="Most horizontal distance of boxes joined, in box heights."
-    )
-    add_margin: float = Field(
-        default=0.1, ge=0, description="Margin added around each box, in box heights."
-    )
+    add_margin: float = number(0.1, 0, 100, "Margin added around each box, in box heights.")
 
     @model_validator(mode="after")
     def _wishes_agree(self) -> "EasyOCRResource":
@@ -250,24 +229,9 @@ def configured_easyocr() -> EasyOCRResource:
                 f"it has {', '.join(known)}"
             )
     try:
-        values = EasyOCRResource(**fields)
+        return with_defaults(EasyOCRResource, **fields)
     except ValidationError as error:
         raise settings.SettingError(_what_is_wrong(error, fields)) from error
-    # As the class's defaults, and not as arguments: where a run's config sets one field, Dagster
-    # drops the arguments for all the others.
-    defaults: dict[str, Any] = {}
-    for name in fields:
-        field = copy.copy(known[name])
-        field.default = getattr(values, name)
-        defaults[name] = (field.annotation, field)
-    configured: type[EasyOCRResource] = create_model(
-        EasyOCRResource.__name__,
-        __base__=EasyOCRResource,
-        __doc__=EasyOCRResource.__doc__,
-        __module__=__name__,
-        **defaults,
-    )
-    return configured()
 
 
 def _variable(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Self
 import dagster as dg
 from pydantic import Field, field_validator
 
+from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.partitions import run_dates
 from ocr_assets.tables.day_lock import days_locked
 from ocr_assets.tables.partitioned import PartitionedTable, addressable
@@ -20,10 +21,11 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
     """
 
     root: str = Field(default="data", min_length=1, description="The folder that holds the tables.")
-    wait_seconds: float = Field(
-        default=86_400,
-        ge=0,
-        description=(
+    wait_seconds: float = number(
+        86_400,
+        0,
+        30 * DAY_SECONDS,
+        (
             "How long a run waits for another one that works on the same day, in seconds, before "
             "it fails and names it. A day."
         ),

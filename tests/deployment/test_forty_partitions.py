@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -37,16 +37,24 @@ class PoolWatch(threading.Thread):
         super().__init__(daemon=True)
         self.samples: list[Sample] = []
         self._deployment = deployment
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(0.5):
+        while not self._ended.wait(0.5):
             pool = self._deployment.pool("gpu")
             self.samples.append(Sample(time.time(), pool["limit"], len(pool["claimedSlots"])))
 
-    def stop(self) -> None:
-        self._stop.set()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self.join()
+
+    def last(self) -> Sample:
+        wait_until(lambda: self.samples != [], "the pool is looked at")
+        return self.samples[-1]
 
     def limit_at(self, at: float) -> int:
         """The highest limit seen in the seconds around a moment."""
@@ -78,26 +86,18 @@ def test_forty_partitions_at_once_stay_within_a_limit_that_follows_the_memory(
         "OCR_ASSETS_EASYOCR_CORES_PER_CPU_READER": str(host.usable_cores() // 2),
     }
     with Deployment(tmp_path / "home", environment) as deployment:
-        run_ids = [deployment.launch(day, CONFIG) for day in DAYS]
-        wait_until(lambda: deployment.pool("gpu")["limit"] == 5, "the limit is 5", 60)
-        watch = PoolWatch(deployment)
-        watch.start()
-        wait_until(
-            lambda: watch.samples[-1:] != [] and watch.samples[-1].claimed == 5,
-            "all slots taken",
-            180,
-        )
-        hog = allocate(fake_nvml.state, uuid, 12 * GIB)  # leaves room for one
-        wait_until(lambda: watch.samples[-1].limit == 3, "the limit falls to 3", 60)
-        wait_until(lambda: watch.samples[-1].claimed <= 3, "no more than 3 slots are taken", 120)
-        hog.free()
-        wait_until(lambda: watch.samples[-1].limit == 5, "the limit rises to 5", 60)
-        deployment.wait_for(run_ids, 900)
-        watch.stop()
+        with PoolWatch(deployment) as watch:
+            run_ids = [deployment.launch(day, CONFIG) for day in DAYS]
+            wait_until(lambda: watch.last().limit == 5, "the limit is 5", 60)
+            wait_until(lambda: watch.last().claimed == 5, "all slots are taken", 180)
+            hog = allocate(fake_nvml.state, uuid, 12 * GIB)  # leaves room for one
+            wait_until(lambda: watch.last().limit == 3, "the limit falls to 3", 60)
+            wait_until(lambda: watch.last().claimed <= 3, "no more than 3 are taken", 120)
+            hog.free()
+            wait_until(lambda: watch.last().limit == 5, "the limit rises to 5", 60)
+            deployment.wait_for(run_ids, 900)
         runs = deployment.runs(run_ids)
-        assert {run["status"] for run in runs.values()} == {"SUCCESS"}, deployment.log("daemon")[
-            -4000:
-        ]
+        assert {run["status"] for run in runs.values()} == {"SUCCESS"}
         assert {run["tags"]["ocr_assets/gpu_pool"] for run in runs.values()} == {"gpu"}
         steps = spans(deployment, run_ids)
         assert deployment.pool("gpu")["claimedSlots"] == []
@@ -105,7 +105,8 @@ def test_forty_partitions_at_once_stay_within_a_limit_that_follows_the_memory(
     for start, _ in steps:
         at_once = sum(1 for begin, end in steps if begin <= start < end)
         assert at_once <= watch.limit_at(start)
-    assert {sample.limit for sample in watch.samples} <= {3, 5}
+    # dagster.yaml's default, before anybody has looked at the GPU; then what fits.
+    assert {sample.limit for sample in watch.samples} <= {1, 3, 5}
     assert '"leases": [{' not in doctor.stdout
     for day in DAYS:
         (row,) = rows(tmp_path / "data", "filtered_dataset", day)

@@ -18,7 +18,7 @@ from dagster._utils.concurrency import get_max_concurrency_limit_value
 
 from ocr_assets import settings
 from ocr_assets.gpu import host
-from ocr_assets.pool_records import (
+from ocr_assets.pools.records import (
     CurrentLimit,
     LimitRecord,
     current_limit,

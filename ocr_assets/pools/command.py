@@ -9,9 +9,9 @@ import dagster as dg
 
 from ocr_assets import settings
 from ocr_assets.instance import InstanceError, open_instance
-from ocr_assets.pool_records import current_limit, this_host
-from ocr_assets.pool_status import PoolStatus, known_pools, pool_status
-from ocr_assets.pools import keep, pin, slots, unpin, wanted
+from ocr_assets.pools.limits import keep, pin, slots, unpin, wanted
+from ocr_assets.pools.records import current_limit, this_host
+from ocr_assets.pools.status import PoolStatus, known_pools, pool_status
 from ocr_assets.resources.easyocr import EasyOCRResource
 
 

@@ -9,7 +9,7 @@ from dagster._utils.concurrency import ClaimedSlotInfo, PendingStepInfo
 
 from ocr_assets import settings
 from ocr_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
-from ocr_assets.pool_records import CurrentLimit, LimitRecord, current_limit, is_ours, read_record
+from ocr_assets.pools.records import CurrentLimit, LimitRecord, current_limit, is_ours, read_record
 
 
 @dataclass(frozen=True)

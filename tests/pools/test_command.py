@@ -16,7 +16,7 @@ from ocr_assets.definitions import easyocr
 from ocr_assets.instance import open_instance
 from tests.clips import numbered, write_video
 from tests.fake_nvml import GIB, FakeNvml
-from tests.pool_instance import add_run, limit_of, make_home, set_behind_our_back
+from tests.pools.instance import add_run, limit_of, make_home, set_behind_our_back
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from ocr_assets.doctor import as_json, diagnose
 from ocr_assets.gpu import host
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.gpu.state_directory import StateError
-from ocr_assets.pool_records import LimitRecord, current_limit, read_record, write_record
-from ocr_assets.pool_status import PoolStatus, StepInPool, known_pools, pool_status
-from ocr_assets.pools import Kept, WantedLimit, keep, pin, say, unpin, wanted
+from ocr_assets.pools.limits import Kept, WantedLimit, keep, pin, say, unpin, wanted
+from ocr_assets.pools.records import LimitRecord, current_limit, read_record, write_record
+from ocr_assets.pools.status import PoolStatus, StepInPool, known_pools, pool_status
 from ocr_assets.resources.easyocr import EasyOCRResource
 from tests.fake_nvml import GIB, FakeNvml, allocate
-from tests.pool_instance import add_run, limit_of, make_home, set_behind_our_back
+from tests.pools.instance import add_run, limit_of, make_home, set_behind_our_back
 
 
 @pytest.fixture

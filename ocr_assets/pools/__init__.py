@@ -1,0 +1,1 @@
+"""The limits of Dagster's concurrency pools, and whose they are."""

@@ -1,0 +1,71 @@
+"""Bounds and defaults of config."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import ValidationError
+
+from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
+from ocr_assets.assets.sampled_frames import SampledFramesConfig
+from ocr_assets.config_fields import number, with_defaults
+from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.video_source import VideoSource
+
+CONFIGS = (FilteredDatasetConfig, SampledFramesConfig, EasyOCRResource, Tables, VideoSource)
+
+
+class Size(dg.Config):
+    edge: int = number(3, 1, 10_000, "Length of an edge, in pixels.")
+    scale: float | None = number(None, 0, 2.5, "Factor.", above=True)
+
+
+def test_bounds_are_checked_and_stand_in_the_description() -> None:
+    fields = Size.model_fields
+    assert fields["edge"].description == "Length of an edge, in pixels. From 1 to 10 000."
+    assert fields["scale"].description == "Factor. Above 0 to 2.5."
+    assert (Size().edge, Size().scale) == (3, None)
+    assert Size(edge=10_000, scale=2.5) == Size(edge=10_000, scale=2.5)
+    for wrong in ({"edge": 0}, {"edge": 10_001}, {"scale": 0.0}, {"scale": float("nan")}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            Size(**wrong)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_number_has_bounds_and_says_so(config: type[dg.Config]) -> None:
+    for name, field in config.model_fields.items():
+        if field.annotation in (int, float, int | None, float | None):
+            bounds = {type(one).__name__ for one in field.metadata}
+            assert len(bounds & {"Ge", "Gt"}) == 1, name
+            assert "Le" in bounds, name
+            assert " to " in str(field.description), name
+
+
+def seen_by_a_run(source: VideoSource, config: dict[str, Any]) -> VideoSource:
+    seen: list[VideoSource] = []
+
+    @dg.asset
+    def looks(video_source: VideoSource) -> None:
+        seen.append(video_source)
+
+    dg.materialize(
+        [looks],
+        resources={"video_source": source},
+        run_config={"resources": {"video_source": {"config": config}}},
+    )
+    return seen[0]
+
+
+def test_what_a_runs_config_does_not_set_stays_as_the_code_location_has_it(tmp_path: Path) -> None:
+    source = with_defaults(VideoSource, root=str(tmp_path), layout="jsonl")
+    assert isinstance(source, VideoSource)
+    seen = seen_by_a_run(source, {"allow_outside_source": True})
+    assert (seen.root, seen.layout, seen.allow_outside_source) == (str(tmp_path), "jsonl", True)
+    assert seen_by_a_run(source, {"root": "/elsewhere"}).root == "/elsewhere"
+
+
+def test_defaults_are_validated(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="layout"):
+        with_defaults(VideoSource, root=str(tmp_path), layout="spiral")
