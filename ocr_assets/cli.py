@@ -162,7 +162,6 @@ def _parser() -> _Parser:
 
 def _demo(options: argparse.Namespace, parser: _Parser) -> int:
     from ocr_assets.demo import make_demo_clips
-    from ocr_assets.resources.easyocr import configured_easyocr
 
     if options.dir.exists() and not options.dir.is_dir():
         parser.error(f"--dir {options.dir} is not a folder")
@@ -176,7 +175,6 @@ def _demo(options: argparse.Namespace, parser: _Parser) -> int:
             data,
             date,
             rule=FilterRule(max_area_ratio=DEMO_MAX_AREA_RATIO),
-            device=configured_easyocr().device,
         )
     )
     _print_table(summary)
@@ -188,8 +186,6 @@ def _demo(options: argparse.Namespace, parser: _Parser) -> int:
 
 
 def _run(options: argparse.Namespace, parser: _Parser) -> int:
-    from ocr_assets.resources.easyocr import configured_easyocr
-
     if not options.source.is_dir():
         parser.error(f"--source {options.source} is not a folder")
     if options.data.exists() and not options.data.is_dir():
@@ -199,7 +195,6 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
     if options.date is not None and options.date < EARLIEST:
         parser.error(f"--date {options.date} is before {EARLIEST}")
     dates = _dates_of(options.source)
-    device = options.device or configured_easyocr().device
     try:
         request = DayRequest(
             source=options.source,
@@ -213,7 +208,7 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
                 options.metric,
                 options.any_or_all,
             ),
-            device=device,
+            device=options.device,
             allow_outside_source=options.allow_outside_source,
         )
     except ValueError as error:

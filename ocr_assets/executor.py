@@ -5,6 +5,7 @@ once, keeps one model for all of its partitions, and takes its leases with it wh
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, cast
@@ -12,9 +13,14 @@ from typing import Any, cast
 import dagster as dg
 import pydantic
 
-# Dagster 1.13 has no public name for these three; pyproject.toml bounds its version.
-from dagster._core.execution.context.system import PlanOrchestrationContext
+# Dagster 1.13 has no public names for these; pyproject.toml bounds its version.
+from dagster._core.execution.context.system import (
+    PlanOrchestrationContext,
+    StepExecutionContext,
+)
+from dagster._core.execution.plan.objects import UserFailureData, step_failure_event_from_exc_info
 from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 
@@ -26,12 +32,10 @@ CONFIGS: Mapping[str, type[dg.Config]] = {
     "filtered_dataset": FilteredDatasetConfig,
 }
 
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 5.0
-
-MAX_RETRIES_TAG = "dagster/max_retries"
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 2.0
 
 
-@dg.executor(name="one_process")
+@dg.executor(name="one_process", config_schema={})
 def one_process_executor(_: dg.InitExecutorContext) -> "OneProcessExecutor":
     """Runs the steps in the run's own process; refuses bad config before the first of them."""
     return OneProcessExecutor(RetryMode.ENABLED)
@@ -49,18 +53,27 @@ class OneProcessExecutor(InProcessExecutor):
     ) -> Iterator[dg.DagsterEvent]:
         """The run's events.
 
+        A run that cannot begin, because a step's config or a resource is not valid, fails as if the
+        step had failed: everything else Dagster takes for a crash, and retries.
+
         Raises:
-            dg.Failure: A step's config is out of bounds.
             dg.DagsterExecutionInterruptedError: The run was cancelled while it waited.
         """
-        instance, run_id = plan_context.instance, plan_context.run_id
+        steps = execution_plan.step_keys_to_execute
+        failing = steps[0]
         try:
-            check_config(plan_context.dagster_run.run_config)
+            for failing in steps:
+                check_config(failing, plan_context.dagster_run.run_config)
+            failing = steps[0]
             yield from self._execute(plan_context, execution_plan)
-        except (dg.Failure, dg.DagsterResourceFunctionError):
-            # Run retries are for crashes; Dagster takes a run that cannot begin for one.
-            instance.add_run_tags(run_id, {MAX_RETRIES_TAG: "0"})
-            raise
+        except (dg.Failure, dg.DagsterResourceFunctionError) as error:
+            said = error.description if isinstance(error, dg.Failure) else str(error.__cause__)
+            step = cast("ExecutionStep", execution_plan.get_step_by_key(failing))
+            yield step_failure_event_from_exc_info(
+                cast("StepExecutionContext", plan_context.for_step(step)),
+                sys.exc_info(),
+                UserFailureData("cannot begin", said),  # type: ignore[no-untyped-call]
+            )
 
     def _execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
@@ -76,27 +89,29 @@ class OneProcessExecutor(InProcessExecutor):
                     _sleep(event.step_retry_data.seconds_to_wait or 0.0)
 
 
-def check_config(run_config: Mapping[str, Any]) -> None:
-    """Validates the config of every step; Dagster by itself does so when the step's turn comes.
+def check_config(step_key: str, run_config: Mapping[str, Any]) -> None:
+    """Validates a step's config; Dagster by itself does so when the step's turn comes.
 
     Args:
-        run_config: The run's.
+        step_key: The step.
+        run_config: The whole run's.
 
     Raises:
-        dg.Failure: A value is out of bounds; the description names the step and the field.
+        dg.Failure: A value is out of bounds; the description names the field.
     """
-    for name, config in CONFIGS.items():
-        try:
-            config(**run_config.get("ops", {}).get(name, {}).get("config", {}))
-        except pydantic.ValidationError as error:
-            wrong = "; ".join(
-                f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}"
-                for one in error.errors()
-            )
-            raise dg.Failure(
-                f"the config of {name} is not valid, nothing was done: {wrong}. "
-                "Launch the run again with other values"
-            ) from error
+    config = CONFIGS.get(step_key)
+    if config is None:
+        return
+    try:
+        config(**run_config.get("ops", {}).get(step_key, {}).get("config", {}))
+    except pydantic.ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors()
+        )
+        raise dg.Failure(
+            f"the config of {step_key} is not valid, nothing was done: {wrong}. "
+            "What to do: launch the run again with other values"
+        ) from error
 
 
 def _blocking_pool(event: dg.DagsterEvent) -> str | None:

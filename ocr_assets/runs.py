@@ -38,7 +38,7 @@ class DayRequest:
         layout: How the source tells the days apart.
         sampling: Which frames to take.
         rule: Which samples to keep.
-        device: Where to detect.
+        device: Where to detect; None: as the code location has it.
         allow_outside_source: Whether links and paths may lead out of the source.
     """
 
@@ -48,7 +48,7 @@ class DayRequest:
     layout: Layout = "auto"
     sampling: SamplingRule = field(default_factory=SamplingRule)
     rule: FilterRule = field(default_factory=FilterRule)
-    device: DevicePolicy = "auto"
+    device: DevicePolicy | None = None
     allow_outside_source: bool = False
 
 
@@ -149,7 +149,7 @@ def _run_config(request: DayRequest) -> dict[str, Any]:
                 },
             },
             "tables": {"config": {"root": str(request.data)}},
-            "easyocr": {"config": {"device": request.device}},
+            "easyocr": {"config": {"device": request.device} if request.device else {}},
         },
         "ops": {
             "sampled_frames": {
