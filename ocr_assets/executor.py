@@ -4,35 +4,46 @@ The assets are a chain, so there is nothing to do side by side within a run; one
 once, keeps one model for all of its partitions, and takes its leases with it when it is killed.
 """
 
-import contextlib
+import os
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import dagster as dg
 import pydantic
 
 # Dagster 1.13 has no public names for these; pyproject.toml bounds its version.
+from dagster._core.events import EngineEventData
+from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.context.system import (
+    PlanExecutionContext,
     PlanOrchestrationContext,
     StepExecutionContext,
 )
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.execute_plan import inner_plan_execution_iterator
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.objects import UserFailureData, step_failure_event_from_exc_info
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
+from dagster._core.system_config.objects import ResolvedRunConfig
 
+from ocr_assets.assets.failures import describe, may_be_retried
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
+from ocr_assets.run_launcher import RunProcess
+from ocr_assets.settings import RETRY_RUN_TAG
 
 CONFIGS: Mapping[str, type[dg.Config]] = {
     "sampled_frames": SampledFramesConfig,
     "filtered_dataset": FilteredDatasetConfig,
 }
 
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 2.0
+LOOK_SECONDS = 2.0  # how often a step that waits for a slot asks for it
+PAUSE_SECONDS = 0.5
 
 
 @dg.executor(name="one_process", config_schema={})
@@ -42,10 +53,11 @@ def one_process_executor(_: dg.InitExecutorContext) -> "OneProcessExecutor":
 
 
 class OneProcessExecutor(InProcessExecutor):
-    """Dagster's own, but for what it does before the first step and while there is none to run.
+    """Dagster's own, but for what it does before the first step and while a step waits for a slot.
 
-    Dagster's loops without a pause, on a whole core, while a step waits for a slot of a pool, and
-    cannot be cancelled meanwhile. This one sleeps, and can.
+    It writes down which process the run has, for `HostRunLauncher`. A run that cannot begin,
+    because a step's config or a resource is not valid, fails as if the step had failed: everything
+    else Dagster takes for a crash, and retries.
     """
 
     def execute(
@@ -53,57 +65,53 @@ class OneProcessExecutor(InProcessExecutor):
     ) -> Iterator[dg.DagsterEvent]:
         """The run's events.
 
-        A run that cannot begin, because a step's config or a resource is not valid, fails as if the
-        step had failed: everything else Dagster takes for a crash, and retries.
-
         Raises:
-            dg.DagsterExecutionInterruptedError: The run was cancelled while it waited.
+            dg.DagsterExecutionInterruptedError: The run was cancelled.
+            dg.DagsterResourceFunctionError: A resource failed in a way that may not last.
         """
+        run = plan_context.dagster_run
+        process = RunProcess.of(run.run_id, os.getpid())
+        if process is not None:
+            plan_context.instance.add_run_tags(run.run_id, process.as_tag())
         steps = execution_plan.step_keys_to_execute
-        failing = steps[0]
+        refusing = steps[0]
         try:
-            for failing in steps:
-                check_config(failing, plan_context.dagster_run.run_config)
-            failing = steps[0]
-            yield from self._execute(plan_context, execution_plan)
+            config = ResolvedRunConfig.build(plan_context.job.get_definition(), run.run_config)
+            for refusing in steps:
+                check_config(refusing, config.ops[refusing].config)
+            refusing = steps[0]
+            yield from _execute(plan_context, execution_plan)
         except (dg.Failure, dg.DagsterResourceFunctionError) as error:
-            said = error.description if isinstance(error, dg.Failure) else str(error.__cause__)
-            step = cast("ExecutionStep", execution_plan.get_step_by_key(failing))
+            if isinstance(error, dg.Failure):
+                said = str(error.description)
+            elif may_be_retried(error.user_exception):
+                raise
+            else:
+                said = describe(error.user_exception)
+            if RETRY_RUN_TAG in run.tags:
+                plan_context.instance.add_run_tags(run.run_id, {RETRY_RUN_TAG: "false"})
+            step = cast("ExecutionStep", execution_plan.get_step_by_key(refusing))
             yield step_failure_event_from_exc_info(
                 cast("StepExecutionContext", plan_context.for_step(step)),
                 sys.exc_info(),
                 UserFailureData("cannot begin", said),  # type: ignore[no-untyped-call]
             )
 
-    def _execute(
-        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
-    ) -> Iterator[dg.DagsterEvent]:
-        instance, run_id = plan_context.instance, plan_context.run_id
-        steps = cast("Generator[dg.DagsterEvent]", super().execute(plan_context, execution_plan))
-        with contextlib.closing(steps):
-            for event in steps:
-                yield event
-                if (pool := _blocking_pool(event)) is not None:
-                    _wait_for_slot(instance, pool, run_id, str(event.step_key))
-                elif event.is_step_up_for_retry:
-                    _sleep(event.step_retry_data.seconds_to_wait or 0.0)
 
-
-def check_config(step_key: str, run_config: Mapping[str, Any]) -> None:
+def check_config(step_key: str, config: Any) -> None:
     """Validates a step's config; Dagster by itself does so when the step's turn comes.
 
     Args:
         step_key: The step.
-        run_config: The whole run's.
+        config: Its config, environment variables resolved.
 
     Raises:
         dg.Failure: A value is out of bounds; the description names the field.
     """
-    config = CONFIGS.get(step_key)
-    if config is None:
+    if step_key not in CONFIGS:
         return
     try:
-        config(**run_config.get("ops", {}).get(step_key, {}).get("config", {}))
+        CONFIGS[step_key](**config)
     except pydantic.ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors()
@@ -114,25 +122,56 @@ def check_config(step_key: str, run_config: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _blocking_pool(event: dg.DagsterEvent) -> str | None:
-    """The pool that a step waits for, if that is what the event says."""
-    if event.event_type != dg.DagsterEventType.ENGINE_EVENT or event.step_key is None:
-        return None
-    pool = event.engine_event_data.metadata.get("pool")
-    return pool.pool if isinstance(pool, dg.PoolMetadataValue) else None
+def _execute(
+    plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+) -> Iterator[dg.DagsterEvent]:
+    pid = os.getpid()
+    yield dg.DagsterEvent.engine_event(
+        plan_context,
+        f"Executing steps in process (pid: {pid})",
+        EngineEventData.in_process(pid, list(execution_plan.step_keys_to_execute)),
+    )
+    yield from ExecuteRunWithPlanIterable(
+        execution_plan=execution_plan,
+        iterator=_steps,
+        execution_context_manager=PlanExecutionContextManager(
+            job=plan_context.job,
+            retry_mode=plan_context.retry_mode,
+            execution_plan=execution_plan,
+            run_config=plan_context.run_config,
+            dagster_run=plan_context.dagster_run,
+            instance=plan_context.instance,
+            raise_on_error=plan_context.raise_on_error,
+            output_capture=plan_context.output_capture,
+        ),
+    )
 
 
-def _wait_for_slot(instance: dg.DagsterInstance, pool: str, run_id: str, step_key: str) -> None:
-    """Returns once the pool has assigned a slot to the step, or knows nothing of its claim."""
-    pause = FIRST_LOOK_SECONDS
-    while any(
-        (claim.run_id, claim.step_key, claim.assigned_timestamp) == (run_id, step_key, None)
-        for claim in instance.event_log_storage.get_concurrency_info(pool).pending_steps
-    ):
-        _sleep(pause)
-        pause = min(pause * 1.2, LAST_LOOK_SECONDS)
+def _steps(
+    job_context: PlanExecutionContext, execution_plan: ExecutionPlan
+) -> Iterator[dg.DagsterEvent]:
+    with _PatientConcurrency(job_context.instance, job_context.dagster_run) as concurrency:
+        yield from inner_plan_execution_iterator(job_context, execution_plan, concurrency)
 
 
-def _sleep(seconds: float) -> None:
-    with dg.raise_execution_interrupts():
-        time.sleep(seconds)
+class _PatientConcurrency(InstanceConcurrencyContext):
+    """Claims slots of pools as Dagster does, but sleeps in between.
+
+    Dagster's own takes the pause until its next look to be 0 at most, and so loops on a whole core
+    for as long as a step waits; nor can the run be cancelled meanwhile.
+    """
+
+    def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
+        """Whether the step has its slot."""
+        claimed = super().claim(concurrency_key, step_key, step_priority)
+        if step_key in self._pending_claims:
+            # Dagster's looks become as rare as every 15 s, in which a slot would lie idle.
+            soon = time.time() + LOOK_SECONDS
+            self._pending_timeouts[step_key] = min(self._pending_timeouts[step_key], soon)
+        return claimed
+
+    def interval_to_next_pending_claim_check(self) -> float:
+        """Sleeps a little; then it is time to look."""
+        with dg.raise_execution_interrupts():
+            time.sleep(PAUSE_SECONDS)
+        return 0.0

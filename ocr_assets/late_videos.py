@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from ocr_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
+from ocr_assets.partitions import run_span
 from ocr_assets.resources.video_source import SourceMissingError, VideoSource
-from ocr_assets.settings import PARTITION_TAG
+from ocr_assets.settings import PARTITION_TAG, RANGE_START_TAG
 from ocr_assets.video.source_state import SourceState
 
 REASON_TAG = "ocr_assets/reason"
@@ -21,7 +21,7 @@ SOURCE_FINGERPRINT = "source_fingerprint"
 SETTLE_SECONDS = 60  # files younger than this are still being copied
 # Together less than the 60 seconds after which Dagster gives up on a sensor, with its cursor.
 TICK_SECONDS = 20
-DAY_SECONDS = 30
+LOOK_SECONDS = 30
 
 FINISHED = (
     dg.DagsterRunStatus.SUCCESS,
@@ -37,17 +37,17 @@ class LateDay:
     Attributes:
         date: The day.
         fingerprint: The state of its source that is the cause.
-        last_run: The run that materialised it last; empty if none did.
+        latest: Dagster's number of its latest materialisation; 0 if there is none.
     """
 
     date: dt.date
     fingerprint: str
-    last_run: str
+    latest: int
 
     @property
     def run_key(self) -> str:
         """The same for as long as nobody has run the change, and another one for the next."""
-        return f"{self.date}:{self.fingerprint}:{self.last_run}"
+        return f"{self.date}:{self.fingerprint}:{self.latest}"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Findings:
 
     Attributes:
         late: The days to run again.
+        emptied: Days whose videos are all gone; they are left as they are.
         looked_at: How many days were compared with their source.
         settling: Days that changed, but are still being copied.
         in_progress: Days that changed, but have a run queued or in progress.
@@ -65,6 +66,7 @@ class Findings:
     """
 
     late: tuple[LateDay, ...]
+    emptied: tuple[dt.date, ...]
     looked_at: int
     settling: tuple[dt.date, ...]
     in_progress: tuple[dt.date, ...]
@@ -74,10 +76,11 @@ class Findings:
 
     def summary(self) -> str:
         """The findings in one line."""
-        changed = len(self.late) + len(self.settling) + len(self.in_progress)
+        changed = sum(map(len, (self.late, self.emptied, self.settling, self.in_progress)))
         days_looked_at = f"{self.looked_at} day{'' if self.looked_at == 1 else 's'} looked at"
         parts = [f"{days_looked_at}, {changed or 'none'} changed"]
         for days, what in (
+            (self.emptied, "without any video now, to be run by hand if that is meant"),
             (self.settling, "still being copied"),
             (self.in_progress, "queued or in progress"),
             (self.unreadable, "cannot be looked at"),
@@ -147,6 +150,7 @@ def find_late_days(
     looked_at = 0
     reached: list[dt.date] = []
     changed: list[LateDay] = []
+    emptied: list[dt.date] = []
     settling: list[dt.date] = []
     unreadable: dict[dt.date, str] = {}
     tried = _tried_in_vain(instance, days, asset_key, job_name)
@@ -156,23 +160,28 @@ def find_late_days(
         made_from = None if latest is None else _made_from(latest.asset_materialization, source)
         if made_from is not None or (latest is None and day in tried):
             try:
-                state = source.state(day, within_seconds=DAY_SECONDS)
+                state = source.state(day, within_seconds=LOOK_SECONDS)
             except SourceMissingError:
                 looked_at += 1
             except OSError as error:
                 unreadable[day] = str(error)
             else:
                 looked_at += 1
-                if state.fingerprint != made_from and _is_settled(state):
-                    last_run = latest.run_id if latest is not None else ""
-                    changed.append(LateDay(day, state.fingerprint, last_run))
-                elif state.fingerprint != made_from:
+                if state.fingerprint == made_from:
+                    pass
+                elif state.samples == 0:
+                    emptied.append(day)
+                elif not _is_settled(state):
                     settling.append(day)
+                else:
+                    number = latest.storage_id if latest is not None else 0
+                    changed.append(LateDay(day, state.fingerprint, number))
         if time.monotonic() - started >= TICK_SECONDS:
             break
     # Asked for last: a run that began meanwhile counts.
     in_progress = _in_progress(instance, [late.date for late in changed])
     return Findings(
+        emptied=tuple(emptied),
         late=tuple(late for late in changed if late.date not in in_progress),
         looked_at=looked_at,
         settling=tuple(settling),
@@ -226,17 +235,8 @@ def _in_progress(instance: dg.DagsterInstance, days: Sequence[dt.date]) -> set[d
 
 def _worked_on(runs: Iterable[dg.DagsterRun], days: Sequence[dt.date]) -> set[dt.date]:
     """Those of the days that are partitions of the runs."""
-    spans = [_span(run.tags) for run in runs]
+    spans = [span for run in runs if (span := run_span(run.tags)) is not None]
     return {day for day in days if any(first <= day.isoformat() <= last for first, last in spans)}
-
-
-def _span(tags: Mapping[str, str]) -> tuple[str, str]:
-    """First and last partition of a run; as text, for those of other projects are no dates."""
-    only = tags.get(PARTITION_TAG, "")
-    return (
-        tags.get(RANGE_START_TAG, only),
-        tags.get(RANGE_END_TAG, only),
-    )
 
 
 def _is_settled(state: SourceState) -> bool:

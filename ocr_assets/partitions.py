@@ -1,14 +1,11 @@
 """The daily partitions that all four assets share."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import dagster as dg
 
 from ocr_assets import settings
-
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 # end_offset=1: today is a partition too, so that a folder of clips can be run the day it arrives.
 # The schedule still asks for yesterday, which is complete.
@@ -22,12 +19,20 @@ def partition_dates(
     return [dt.date.fromisoformat(key) for key in context.partition_keys]
 
 
-def run_dates(tags: Mapping[str, str]) -> list[dt.date]:
-    """The days a run works on, by its tags; none if it is no run of partitions."""
-    keys: Sequence[str] = []
+def run_span(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """First and last partition of a run, by its tags; None if it is no run of partitions.
+
+    As text: partitions of other projects need not be dates.
+    """
     if settings.PARTITION_TAG in tags:
-        keys = [tags[settings.PARTITION_TAG]]
-    elif RANGE_START_TAG in tags:
-        ends = dg.PartitionKeyRange(tags[RANGE_START_TAG], tags[RANGE_END_TAG])
-        keys = daily.get_partition_keys_in_range(ends)
+        return tags[settings.PARTITION_TAG], tags[settings.PARTITION_TAG]
+    if settings.RANGE_START_TAG in tags:
+        return tags[settings.RANGE_START_TAG], tags[settings.RANGE_END_TAG]
+    return None
+
+
+def run_dates(tags: Mapping[str, str]) -> list[dt.date]:
+    """The days a run of this project's assets works on; none if it is no run of partitions."""
+    span = run_span(tags)
+    keys = daily.get_partition_keys_in_range(dg.PartitionKeyRange(*span)) if span else []
     return [dt.date.fromisoformat(key) for key in keys]

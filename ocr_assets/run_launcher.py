@@ -1,22 +1,73 @@
 """Runs as processes of this host whose death is noticed."""
 
 import json
+import os
 import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
 
 import dagster as dg
-import psutil
 
 # What Dagster has for writers of run launchers; it has no public name in 1.13.
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
 from ocr_assets import settings
 
-CODE_SERVER_TAG = ".dagster/grpc_info"
-CLOCK_SECONDS = 5.0  # how far the clocks of a process and of the event log may differ
+PROC = Path("/proc")
 
 
-class HostRunLauncher(DefaultRunLauncher):
+@dataclass(frozen=True)
+class RunProcess:
+    """The process of a run, as the run's executor writes it down in a tag of the run.
+
+    Attributes:
+        run_id: The run; a tag that a re-execution has copied is not its own.
+        host: The host's name.
+        boot: The kernel's id of the time since it was started.
+        namespace: The kernel's number of the namespace that the process id is of.
+        user: The effective user id.
+        pid: The process id.
+        ticks: When it was started, in ticks since the kernel was; no clock can change that.
+    """
+
+    run_id: str
+    host: str
+    boot: str
+    namespace: int
+    user: int
+    pid: int
+    ticks: int
+
+    @classmethod
+    def of(cls, run_id: str, pid: int) -> Self | None:
+        """A living process of this host; None where the kernel does not tell, as on macOS."""
+        stat = _stat(pid)
+        if stat is None:
+            return None
+        return cls(
+            run_id, socket.gethostname(), _boot(), _namespace(), os.geteuid(), pid, stat.ticks
+        )
+
+    def as_tag(self) -> dict[str, str]:
+        """For the run's tags."""
+        return {settings.PROCESS_TAG: json.dumps(asdict(self))}
+
+    def why_gone(self, run_id: str) -> str | None:
+        """Why the run has no process any more; None if it has, or if that cannot be told here."""
+        if (self.run_id, self.host) != (run_id, socket.gethostname()):
+            return None
+        if self.boot != _boot():
+            return f"its process, {self.pid}, is gone: the host was restarted"
+        if self.namespace != _namespace() or os.geteuid() not in (self.user, 0):
+            return None  # the number means another process, or is hidden from us
+        stat = _stat(self.pid)
+        if stat is None or stat.is_dead or stat.ticks != self.ticks:
+            return f"its process, {self.pid}, is gone: it was killed, or crashed"
+        return None
+
+
+class HostRunLauncher(dg.DefaultRunLauncher):
     """Dagster's default launcher, which can tell whether a run's process still lives.
 
     The code server reports a run whose process dies. When the code server died as well, as in a
@@ -31,41 +82,32 @@ class HostRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """FAILED if the run's process was one of this host and is gone, else RUNNING."""
-        started = self._started(run.run_id)
-        if started is None or not _is_of_this_host(run):
+        tag = run.tags.get(settings.PROCESS_TAG)
+        why = RunProcess(**json.loads(tag)).why_gone(run.run_id) if tag is not None else None
+        if why is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        pid, at = started
-        if _lives(pid, at):
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(
-            WorkerStatus.FAILED, f"its process, {pid}, is gone: killed, or the host was restarted"
-        )
-
-    def _started(self, run_id: str) -> tuple[int, float] | None:
-        """The process of the run, and when it said so in seconds since the epoch."""
-        for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-            pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
-            if pid is not None:
-                return int(str(pid.value)), entry.timestamp
-        return None
+        return CheckRunHealthResult(WorkerStatus.FAILED, why)
 
 
-def _is_of_this_host(run: dg.DagsterRun) -> bool:
-    """Whether the run's process id means anything here.
-
-    Behind a host name the code server may be on another host, or in another container; behind a
-    socket it is one that the daemon itself started. `ocr-assets run` says where it runs.
-    """
-    server = json.loads(run.tags.get(CODE_SERVER_TAG, "{}"))
-    return "socket" in server or run.tags.get(settings.HOST_TAG) == socket.gethostname()
+@dataclass(frozen=True)
+class _Stat:
+    is_dead: bool
+    ticks: int
 
 
-def _lives(pid: int, at: float) -> bool:
+def _stat(pid: int) -> _Stat | None:
     try:
-        process = psutil.Process(pid)
-        # A process that began later only got the same number.
-        return process.status() != psutil.STATUS_ZOMBIE and (
-            process.create_time() < at + CLOCK_SECONDS
-        )
-    except psutil.NoSuchProcess:
-        return False
+        text = (PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name, in parentheses, may hold anything; see proc(5) for what comes after it.
+    fields = text.rpartition(")")[2].split()
+    return _Stat(fields[0] in "ZX", int(fields[19]))
+
+
+def _boot() -> str:
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def _namespace() -> int:
+    return (PROC / "self/ns/pid").stat().st_ino

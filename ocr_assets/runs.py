@@ -3,7 +3,6 @@
 import datetime as dt
 import logging
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -103,10 +102,7 @@ def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
                 dg.reconstructable(quiet_job if quiet else terminal_job),
                 instance,
                 run_config=_run_config(request),
-                tags={
-                    settings.PARTITION_TAG: request.date.isoformat(),
-                    settings.HOST_TAG: socket.gethostname(),
-                },
+                tags={settings.PARTITION_TAG: request.date.isoformat()},
             )
             failure = None if result.success else _what_failed(result)
     except (ValueError, OSError, dg.DagsterError) as error:

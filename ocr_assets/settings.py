@@ -25,8 +25,13 @@ DAYS_PER_RUN_VARIABLE = "OCR_ASSETS_DAYS_PER_RUN"
 LATE_DAYS_VARIABLE = "OCR_ASSETS_LATE_DAYS"
 EASYOCR_PREFIX = "OCR_ASSETS_EASYOCR_"
 
+# Dagster's, which it has no public names for, and ours.
 PARTITION_TAG = "dagster/partition"
-HOST_TAG = "ocr_assets/host"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+RETRY_RUN_TAG = "dagster/retry_on_asset_or_op_failure"
+FROM_FAILURE_TAG = "dagster/is_resume_retry"
+PROCESS_TAG = "ocr_assets/process"
 GPU_POOL_TAG = "ocr_assets/gpu_pool"
 
 GROUP = "video_ocr"

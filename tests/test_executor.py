@@ -1,5 +1,6 @@
 """What the executor does beyond Dagster's own: bad config, and waiting for pools."""
 
+import errno
 import re
 import threading
 import time
@@ -37,6 +38,13 @@ class Refusing(dg.ConfigurableResource):  # type: ignore[type-arg]
         raise ValueError("these wishes contradict each other")
 
 
+class Forgetful(dg.ConfigurableResource):  # type: ignore[type-arg]
+    wish: str = "to remember"
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+
 @dg.op
 def needs_resource(refusing: Refusing) -> None: ...
 
@@ -44,6 +52,15 @@ def needs_resource(refusing: Refusing) -> None: ...
 @dg.job(executor_def=one_process_executor, resource_defs={"refusing": Refusing()})
 def resource_job() -> None:
     needs_resource()
+
+
+@dg.op
+def needs_storage(forgetful: Forgetful) -> None: ...
+
+
+@dg.job(executor_def=one_process_executor, resource_defs={"forgetful": Forgetful()})
+def storage_job() -> None:
+    needs_storage()
 
 
 @pytest.fixture
@@ -124,6 +141,48 @@ def test_bad_config_fails_before_any_work_and_is_not_retried(
 def test_a_resource_that_refuses_its_config_is_not_retried(instance: dg.DagsterInstance) -> None:
     result = dg.execute_job(dg.reconstructable(resource_job), instance)
     assert "these wishes contradict each other" in refusal(instance, result)
+
+
+def test_a_resource_that_fails_for_a_moment_is_retried(instance: dg.DagsterInstance) -> None:
+    result = dg.execute_job(dg.reconstructable(storage_job), instance)
+    assert not result.success
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/will_retry"] == "true"
+
+
+def test_config_from_the_environment_is_checked_by_its_value(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMES_PER_VIDEO", "0")
+    config = {"frame_sample_num": {"env": "FRAMES_PER_VIDEO"}}
+    result = dg.execute_job(
+        dg.reconstructable(daily_job),
+        instance,
+        run_config={"ops": {"sampled_frames": {"config": config}}},
+        tags={PARTITION_TAG: "2026-01-31"},
+    )
+    assert "greater than or equal to 1" in refusal(instance, result)
+
+
+def test_a_step_whose_slot_is_taken_away_again_still_waits_without_a_core(
+    instance: dg.DagsterInstance,
+) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots(POOL, 1)
+    assert storage.claim_concurrency_slot(POOL, OTHER_RUN, OTHER_STEP).is_claimed
+
+    def raise_and_lower() -> None:
+        for _ in range(8):  # between two looks of the step that waits
+            storage.set_concurrency_slots(POOL, 2)
+            storage.set_concurrency_slots(POOL, 1)
+            time.sleep(0.5)
+        storage.free_concurrency_slot_for_step(OTHER_RUN, OTHER_STEP)
+
+    threading.Timer(2, raise_and_lower).start()
+    cores = time.thread_time()
+    assert dg.execute_job(dg.reconstructable(pooled_job), instance).success
+    assert time.thread_time() - cores < 3
 
 
 def test_every_step_with_config_is_checked() -> None:

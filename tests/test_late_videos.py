@@ -115,6 +115,21 @@ def test_each_change_has_a_key_of_its_own(watched: Watched) -> None:
     assert len(keys) == 2
 
 
+@pytest.mark.parametrize("layout", ["auto", "modified_date"])
+def test_a_day_whose_videos_are_all_gone_is_left_as_it_is(
+    watched: Watched, layout: settings.Layout
+) -> None:
+    watched = replace(watched, layout=layout)
+    video = at_noon(watched.put("a.mp4" if layout == "modified_date" else f"{DAY}/a.mp4"))
+    watched.put(f"{OTHER_DAY}/b.mp4")  # so that the source is not empty
+    watched.materialize()
+    video.unlink()
+    assert watched.why_not() == (
+        f"1 day looked at, 1 changed; without any video now, to be run by hand if that is meant: "
+        f"{DAY}"
+    )
+
+
 def test_a_change_that_was_undone_and_comes_again_has_another_key(watched: Watched) -> None:
     watched.put(f"{DAY}/a.mp4")
     watched.materialize()
@@ -288,8 +303,6 @@ def test_a_disk_that_is_not_mounted_does_not_count_as_videos_removed(watched: Wa
     watched.materialize()
     video.unlink()
     assert watched.why_not() == f"the source {watched.root} is empty"
-    watched.put("of today.mp4")
-    assert watched.requested() == [DAY]
 
 
 @pytest.mark.parametrize("layout", ["auto", "jsonl"])
@@ -388,7 +401,7 @@ def test_a_day_of_too_many_samples_does_not_hold_the_tick_up(
 ) -> None:
     watched.put(f"{DAY}/a.mp4")
     watched.materialize()
-    monkeypatch.setattr(logic, "DAY_SECONDS", 0)
+    monkeypatch.setattr(logic, "LOOK_SECONDS", 0)
     assert watched.why_not() == f"0 days looked at, none changed; cannot be looked at: {DAY}"
 
 

@@ -20,8 +20,6 @@ from ocr_assets.partitions import daily, partition_dates
 RETRY_POLICY = dg.RetryPolicy(
     max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-RETRY_RUN_TAG = "dagster/retry_on_asset_or_op_failure"
-
 Step = Callable[..., dg.MaterializeResult[None]]
 DayWork = Callable[[dt.date], dict[str, Any]]
 
@@ -91,10 +89,7 @@ def each_day(context: dg.AssetExecutionContext, work: DayWork) -> dg.Materialize
                 trace = "".join(traceback.format_exception(error))
                 context.log.error(f"{date} failed: {describe(error)}\n{trace}")
             if isinstance(error, DeviceFaultError):
-                # A retry of the step would find the same broken process; one of the run does not.
-                if (run := run_of(context)) is not None:
-                    context.instance.add_run_tags(run.run_id, {RETRY_RUN_TAG: "true"})
-                break
+                break  # every other day would meet the same broken process
     if failed:
         _fail(context, done, failed)
     if len(dates) == 1:
@@ -131,7 +126,14 @@ def _fail(
         description = f"{len(failed)} of {days} days failed; those that were done stay.\n{each}"
     failure = dg.Failure(description)
     failure.__cause__ = next(iter(failed.values()))
-    if run_of(context) is None or not all(map(may_be_retried, failed.values())):
+    run = run_of(context)
+    if run is not None:
+        # A step's retry would find the same broken process; a retry of the run has a new one.
+        broken = any(isinstance(error, DeviceFaultError) for error in failed.values())
+        if broken or settings.RETRY_RUN_TAG in run.tags:
+            tag = {settings.RETRY_RUN_TAG: str(broken).lower()}
+            context.instance.add_run_tags(run.run_id, tag)
+    if run is None or not all(map(may_be_retried, failed.values())):
         raise failure
     raise dg.RetryRequested(
         RETRY_POLICY.max_retries, RETRY_POLICY.calculate_delay(context.retry_number + 1)

@@ -9,6 +9,7 @@ from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.video_source import SourceMissingError
+from ocr_assets.tables.day_lock import DaysLockedError
 from ocr_assets.tables.partitioned import PartitionConflictError, PartitionMissingError
 
 # Errors of the operating system that will be the same a moment later.
@@ -21,6 +22,7 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         "they are; the sensor late_videos runs the day once they have arrived",
     ),
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
+    (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
     (
         WeightsError,
@@ -57,4 +59,6 @@ def may_be_retried(error: Exception) -> bool:
     """Whether the same process may succeed with the same work a little later."""
     if isinstance(error, OSError):
         return error.errno not in LASTING
-    return isinstance(error, DeltaError | NoRoomError)
+    if isinstance(error, NoRoomError):
+        return not error.never
+    return isinstance(error, DeltaError)

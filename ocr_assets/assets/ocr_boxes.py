@@ -51,8 +51,13 @@ def _find_text(
     paths = tables.sampled_frames.parts(date)
     made_from = _made_from(paths, easyocr)
     if _is_retry(context) and tables.ocr_boxes.made_from(date) == made_from:
-        context.log.info(f"{date} was done by an earlier try")
-        return written(tables.ocr_boxes, tables.ocr_boxes.row_count(date))
+        detected = _count_frames(list(tables.ocr_boxes.scan_parts(date)))
+        context.log.info(f"{date} was done by an earlier try, {detected} frames")
+        return {
+            **written(tables.ocr_boxes, tables.ocr_boxes.row_count(date)),
+            "frames": detected,
+            "failed": _count_frames(list(tables.sampled_frames.scan_parts(date))) - detected,
+        }
     parts = [tables.sampled_frames.scan_part(path, date) for path in paths]
     total = _count_frames(parts)
     thresholds = easyocr.thresholds()
@@ -95,9 +100,9 @@ def _count_frames(parts: list[pl.LazyFrame]) -> int:
 
 
 def _is_retry(context: dg.AssetExecutionContext) -> bool:
-    """Whether this step, or this step of the run that this one retries, was tried before."""
+    """Whether this step was tried before, in this run or in the one that it is to complete."""
     run = run_of(context)
-    return run is not None and (context.retry_number > 0 or run.root_run_id is not None)
+    return run is not None and (context.retry_number > 0 or settings.FROM_FAILURE_TAG in run.tags)
 
 
 def _made_from(paths: list[Path], easyocr: EasyOCRResource) -> str:

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._utils.concurrency import ClaimedSlotInfo, PendingStepInfo
 
 from ocr_assets import settings
-from ocr_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
+from ocr_assets.partitions import run_span
 from ocr_assets.pools.records import CurrentLimit, LimitRecord, current_limit, is_ours, read_record
 
 
@@ -105,6 +105,5 @@ def _partitions(
 
 
 def _partition(tags: Mapping[str, str]) -> str | None:
-    if RANGE_START_TAG in tags:
-        return f"{tags[RANGE_START_TAG]}...{tags.get(RANGE_END_TAG)}"
-    return tags.get(settings.PARTITION_TAG)
+    span = run_span(tags)
+    return "...".join(dict.fromkeys(span)) if span else None

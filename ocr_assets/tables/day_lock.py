@@ -17,7 +17,7 @@ FOLDER = "_runs"
 POLL_SECONDS = 1.0
 
 
-class DaysLockedError(TimeoutError):
+class DaysLockedError(Exception):
     """Another run worked on the day for as long as this one was willing to wait."""
 
 
@@ -49,7 +49,8 @@ def days_locked(
     with contextlib.ExitStack() as stack:
         for date in sorted(dates):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(folder / f"{date}.lock", thread_local=False)
+            # For everybody who may write to the folder, not only for who makes the file.
+            lock = filelock.FileLock(folder / f"{date}.lock", mode=0o666, thread_local=False)
             note = folder / f"{date}.json"
             _take(lock, date, note, wait_seconds, say)
             stack.callback(lock.release)
@@ -74,8 +75,7 @@ def _take(
             found = _holder(note)
             if time.monotonic() > deadline:
                 raise DaysLockedError(
-                    f"{found} is working on {date} in {note.parent.parent}; wait for it or "
-                    "terminate it, then run this one again"
+                    f"{found} is working on {date} in {note.parent.parent}"
                 ) from None
             if found != waits_for:
                 say(f"{found} is working on {date} in {note.parent.parent}; waiting for it")

@@ -13,10 +13,10 @@ from ocr_assets.checks import all_checks
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.detector import Picture, load_text_detector
 from ocr_assets.ocr.reader_pool import ReaderPool
-from ocr_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
+from ocr_assets.settings import RANGE_END_TAG, RANGE_START_TAG
 from tests.clips import numbered, write_video
 from tests.fake_nvml import GIB, FakeNvml
 from tests.gpu.fake_detector import FakeLoader

@@ -42,7 +42,7 @@ def test_the_second_run_fails_with_a_sentence_that_names_the_first(tmp_path: Pat
             pytest.raises(
                 DaysLockedError,
                 match=rf"run 1b2c3d4e \(process {first.pid} on .*\), since 20.*, is working on "
-                rf"2026-02-02 in {tmp_path}; wait for it or terminate it",
+                rf"2026-02-02 in {tmp_path}",
             ),
             days_locked(tmp_path, [MONDAY], "run b", wait_seconds=0, say=print),
         ):
