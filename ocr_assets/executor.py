@@ -31,11 +31,10 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.system_config.objects import ResolvedRunConfig
 
-from ocr_assets.assets.failures import describe, may_be_retried
+from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after_fault
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
 from ocr_assets.run_launcher import RunProcess
-from ocr_assets.settings import RETRY_RUN_TAG
 
 CONFIGS: Mapping[str, type[dg.Config]] = {
     "sampled_frames": SampledFramesConfig,
@@ -88,8 +87,7 @@ class OneProcessExecutor(InProcessExecutor):
                 raise
             else:
                 said = describe(error.user_exception)
-            if RETRY_RUN_TAG in run.tags:
-                plan_context.instance.add_run_tags(run.run_id, {RETRY_RUN_TAG: "false"})
+            retry_run_after_fault(plan_context.instance, run, wanted=False)
             step = cast("ExecutionStep", execution_plan.get_step_by_key(refusing))
             yield step_failure_event_from_exc_info(
                 cast("StepExecutionContext", plan_context.for_step(step)),

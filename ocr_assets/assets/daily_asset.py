@@ -11,7 +11,7 @@ import dataframely as dy
 from dagster._core.errors import DagsterInvalidPropertyError
 
 from ocr_assets import settings
-from ocr_assets.assets.failures import describe, may_be_retried
+from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after_fault
 from ocr_assets.assets.metadata import column_schema
 from ocr_assets.gpu.faults import DeviceFaultError
 from ocr_assets.partitions import daily, partition_dates
@@ -117,7 +117,9 @@ def _fail(
     for date, metadata in done.items():
         # Of a step that fails Dagster records nothing by itself.
         context.instance.report_runless_asset_event(
-            dg.AssetMaterialization(context.asset_key, "", metadata, date.isoformat())
+            dg.AssetMaterialization(
+                context.asset_key, metadata=metadata, partition=date.isoformat()
+            )
         )
     if days == 1:
         (description,) = map(describe, failed.values())
@@ -130,9 +132,7 @@ def _fail(
     if run is not None:
         # A step's retry would find the same broken process; a retry of the run has a new one.
         broken = any(isinstance(error, DeviceFaultError) for error in failed.values())
-        if broken or settings.RETRY_RUN_TAG in run.tags:
-            tag = {settings.RETRY_RUN_TAG: str(broken).lower()}
-            context.instance.add_run_tags(run.run_id, tag)
+        retry_run_after_fault(context.instance, run, wanted=broken)
     if run is None or not all(map(may_be_retried, failed.values())):
         raise failure
     raise dg.RetryRequested(

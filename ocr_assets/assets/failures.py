@@ -2,8 +2,10 @@
 
 import errno
 
+import dagster as dg
 from deltalake.exceptions import DeltaError
 
+from ocr_assets import settings
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
@@ -46,6 +48,20 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
     (DeltaError, "re-execute the run from failure; what is done stays done"),
 )
 OTHERWISE = "re-execute the run from failure; if it fails alike, it is a bug, please report it"
+
+
+def retry_run_after_fault(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, *, wanted: bool
+) -> None:
+    """Says whether the daemon is to retry a run although it is a step that failed.
+
+    A retry has a new process, which a fault of CUDA calls for. It copies the run's tags, so the
+    next failure that is no fault takes them back; what the operator has set is not touched.
+    """
+    if wanted or settings.AFTER_FAULT_TAG in run.tags:
+        text = str(wanted).lower()
+        tags = {settings.RETRY_RUN_TAG: text, settings.AFTER_FAULT_TAG: text}
+        instance.add_run_tags(run.run_id, tags)
 
 
 def describe(error: Exception) -> str:

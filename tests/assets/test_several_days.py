@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ocr_assets.assets.failures import retry_run_after_fault
 from ocr_assets.checks import all_checks
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.detector import Picture, load_text_detector
@@ -16,7 +17,12 @@ from ocr_assets.ocr.reader_pool import ReaderPool
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
-from ocr_assets.settings import RANGE_END_TAG, RANGE_START_TAG
+from ocr_assets.settings import (
+    AFTER_FAULT_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    RETRY_RUN_TAG,
+)
 from tests.clips import numbered, write_video
 from tests.fake_nvml import GIB, FakeNvml
 from tests.gpu.fake_detector import FakeLoader
@@ -177,6 +183,36 @@ def test_a_step_that_is_tried_again_does_not_detect_the_days_that_are_done(
         for event in result.asset_materializations_for_node("ocr_boxes")
     ]
     assert counts == [1, 1]
+
+
+def test_after_a_fault_of_cuda_the_run_is_retried_and_after_other_failures_not(
+    fake_nvml: FakeNvml, videos: Path, tmp_path: Path, bench: str
+) -> None:
+    fake_nvml.add_gpu(24 * GIB)
+
+    def find(picture: Picture) -> list[TextBox]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    POOLS[bench] = ReaderPool(FakeLoader(fake_nvml.state, find=find))
+    easyocr = OwnPool(bench=bench, state_directory=str(tmp_path / "state"))
+    data = tmp_path / "data"
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize_days(videos, data, instance, easyocr, last=DAYS[1])
+        assert not [event for event in result.all_events if event.is_step_up_for_retry]
+        assert failure(result).startswith("1 of 2 days failed")
+        faulty = instance.get_run_by_id(result.run_id)
+        assert faulty is not None
+        assert faulty.tags[RETRY_RUN_TAG] == "true"
+        assert faulty.tags[AFTER_FAULT_TAG] == "true"
+
+        # Its retry has its tags, and fails for another reason.
+        retry = instance.create_run_for_job(
+            dg.JobDefinition(graph_def=dg.GraphDefinition("g")), tags=faulty.tags
+        )
+        retry_run_after_fault(instance, retry, wanted=False)
+        taken_back = instance.get_run_by_id(retry.run_id)
+        assert taken_back is not None
+        assert taken_back.tags[RETRY_RUN_TAG] == "false"
 
 
 def test_a_missing_source_is_not_retried(tmp_path: Path) -> None:
