@@ -163,9 +163,8 @@ def test_a_command_refuses_a_wrong_setting_in_one_line(tmp_path: Path) -> None:
         done = ocr_assets(*command, OCR_ASSETS_EASYOCR_DEVICE="tpu")
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
-        assert line.startswith(
-            "ocr-assets: OCR_ASSETS_EASYOCR_DEVICE='tpu': Input should be 'auto'"
-        )
+        assert line.startswith("ocr-assets: ")
+        assert "OCR_ASSETS_EASYOCR_DEVICE='tpu': Input should be 'auto'" in line
 
 
 def test_a_run_detects_where_the_code_location_says_unless_it_says_otherwise(
