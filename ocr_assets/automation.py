@@ -90,7 +90,6 @@ def late_videos(
         video_source,
         days,
         asset_key=video_manifest.key,
-        job_name=daily_job.name,
     )
     for day, error in found.unreadable.items():
         context.log.warning(f"{day} cannot be looked at: {error}")

@@ -10,7 +10,7 @@ import dagster as dg
 
 from ocr_assets.partitions import run_span
 from ocr_assets.resources.video_source import SourceMissingError, VideoSource
-from ocr_assets.settings import PARTITION_TAG, RANGE_START_TAG
+from ocr_assets.settings import PARTITION_TAG, RANGE_START_TAG, SOURCE_MISSING_TAG
 from ocr_assets.video.source_state import SourceState
 
 REASON_TAG = "ocr_assets/reason"
@@ -129,12 +129,11 @@ def find_late_days(
     days: Sequence[dt.date],
     *,
     asset_key: dg.AssetKey,
-    job_name: str,
 ) -> Findings:
     """Compares days with what they were when they were last materialised.
 
     A day is late if its source is not what its latest materialisation was made from; or if it has
-    no materialisation, a run of it failed, and the source has something for it now. What does not
+    no materialisation, a run of it failed for want of a source, and there is one now. What does not
     say what it was made from, or was made from another source, is not compared. A day whose source
     is gone altogether has nothing to run, so it is not late. After TICK_SECONDS no more days are
     looked at, but at least one is.
@@ -144,7 +143,6 @@ def find_late_days(
         source: Where the videos are now.
         days: The days, in the order to look at them.
         asset_key: The asset that records its source.
-        job_name: The job whose failed runs count as runs of the asset.
     """
     started = time.monotonic()
     looked_at = 0
@@ -153,7 +151,7 @@ def find_late_days(
     emptied: list[dt.date] = []
     settling: list[dt.date] = []
     unreadable: dict[dt.date, str] = {}
-    tried = _tried_in_vain(instance, days, asset_key, job_name)
+    tried = _tried_in_vain(instance, days)
     for day in days:
         reached.append(day)
         latest = _latest(instance, day, asset_key)
@@ -209,18 +207,18 @@ def _made_from(materialization: dg.AssetMaterialization | None, source: VideoSou
     return str(about[SOURCE_FINGERPRINT])
 
 
-def _tried_in_vain(
-    instance: dg.DagsterInstance, days: Sequence[dt.date], asset_key: dg.AssetKey, job_name: str
-) -> set[dt.date]:
-    """Days of which a run failed: the job's, or one of the asset by hand or in a backfill."""
+def _tried_in_vain(instance: dg.DagsterInstance, days: Sequence[dt.date]) -> set[dt.date]:
+    """Days of which a run failed because the source had nothing for them."""
     keys = [day.isoformat() for day in days]
     failed = [
         run
         for tag in (PARTITION_TAG, RANGE_START_TAG)
         for run in instance.get_runs(
-            dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={tag: keys})
+            dg.RunsFilter(
+                statuses=[dg.DagsterRunStatus.FAILURE],
+                tags={tag: keys, SOURCE_MISSING_TAG: "true"},
+            )
         )
-        if run.job_name == job_name or asset_key in (run.asset_selection or ())
     ]
     return _worked_on(failed, days)
 

@@ -32,6 +32,7 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 RETRY_RUN_TAG = "dagster/retry_on_asset_or_op_failure"
 FROM_FAILURE_TAG = "dagster/is_resume_retry"
 PROCESS_TAG = "ocr_assets/process"
+SOURCE_MISSING_TAG = "ocr_assets/source_missing"
 AFTER_FAULT_TAG = "ocr_assets/retry_after_fault"
 GPU_POOL_TAG = "ocr_assets/gpu_pool"
 

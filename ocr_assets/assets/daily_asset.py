@@ -15,6 +15,7 @@ from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after
 from ocr_assets.assets.metadata import column_schema
 from ocr_assets.gpu.faults import DeviceFaultError
 from ocr_assets.partitions import daily, partition_dates
+from ocr_assets.resources.video_source import SourceMissingError
 
 # Applied here and not by Dagster, whose retry policies also retry a step that was cancelled.
 RETRY_POLICY = dg.RetryPolicy(
@@ -133,6 +134,9 @@ def _fail(
         # A step's retry would find the same broken process; a retry of the run has a new one.
         broken = any(isinstance(error, DeviceFaultError) for error in failed.values())
         retry_run_after_fault(context.instance, run, wanted=broken)
+        if any(isinstance(error, SourceMissingError) for error in failed.values()):
+            # The sensor late_videos looks for such runs.
+            context.instance.add_run_tags(run.run_id, {settings.SOURCE_MISSING_TAG: "true"})
     if run is None or not all(map(may_be_retried, failed.values())):
         raise failure
     raise dg.RetryRequested(

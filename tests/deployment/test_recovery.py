@@ -81,7 +81,7 @@ def assert_taken_up(
     writers = Counter(part.stem.rpartition("-")[2] for part in parts)
     assert list(writers.values()) == [len(done), CLIPS - len(done)]
     assert boxes(data, DAY) == boxes(undisturbed, DAY)
-    assert deployment.pool("gpu")["claimedSlots"] == []
+    wait_until(lambda: deployment.pool("gpu")["claimedSlots"] == [], "its slot is free again", 60)
     assert deployment.pool("gpu")["pendingSteps"] == []
     assert leases(deployment) == []
 
