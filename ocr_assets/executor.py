@@ -73,27 +73,20 @@ class OneProcessExecutor(InProcessExecutor):
         if process is not None:
             plan_context.instance.add_run_tags(run.run_id, process.as_tag())
         steps = execution_plan.step_keys_to_execute
-        refusing = steps[0]
+        config = ResolvedRunConfig.build(plan_context.job.get_definition(), run.run_config)
+        for step_key in steps:
+            try:
+                check_config(step_key, config.ops[step_key].config)
+            except dg.Failure as error:
+                yield _cannot_begin(plan_context, execution_plan, step_key, str(error.description))
+                return
         try:
-            config = ResolvedRunConfig.build(plan_context.job.get_definition(), run.run_config)
-            for refusing in steps:
-                check_config(refusing, config.ops[refusing].config)
-            refusing = steps[0]
             yield from _execute(plan_context, execution_plan)
-        except (dg.Failure, dg.DagsterResourceFunctionError) as error:
-            if isinstance(error, dg.Failure):
-                said = str(error.description)
-            elif may_be_retried(error.user_exception):
+        except dg.DagsterResourceFunctionError as error:
+            cause = error.user_exception
+            if may_be_retried(cause):
                 raise
-            else:
-                said = describe(error.user_exception)
-            retry_run_after_fault(plan_context.instance, run, wanted=False)
-            step = cast("ExecutionStep", execution_plan.get_step_by_key(refusing))
-            yield step_failure_event_from_exc_info(
-                cast("StepExecutionContext", plan_context.for_step(step)),
-                sys.exc_info(),
-                UserFailureData("cannot begin", said),  # type: ignore[no-untyped-call]
-            )
+            yield _cannot_begin(plan_context, execution_plan, steps[0], describe(cause))
 
 
 def check_config(step_key: str, config: Any) -> None:
@@ -118,6 +111,20 @@ def check_config(step_key: str, config: Any) -> None:
             f"the config of {step_key} is not valid, nothing was done: {wrong}. "
             "What to do: launch the run again with other values"
         ) from error
+
+
+def _cannot_begin(
+    plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan, step_key: str, said: str
+) -> dg.DagsterEvent:
+    """The failure of a step that was not started; call it where the error is being handled."""
+    retry_run_after_fault(plan_context.instance, plan_context.dagster_run, wanted=False)
+    step = cast("ExecutionStep", execution_plan.get_step_by_key(step_key))
+    failure: dg.DagsterEvent = step_failure_event_from_exc_info(
+        cast("StepExecutionContext", plan_context.for_step(step)),
+        sys.exc_info(),
+        UserFailureData("cannot begin", said),  # type: ignore[no-untyped-call]
+    )
+    return failure
 
 
 def _execute(

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import dagster as dg
 
 from ocr_assets.partitions import run_span
-from ocr_assets.resources.video_source import SourceMissingError, VideoSource
+from ocr_assets.resources.video_source import (
+    SOURCE,
+    SOURCE_FINGERPRINT,
+    SourceMissingError,
+    VideoSource,
+)
 from ocr_assets.settings import PARTITION_TAG, RANGE_START_TAG, SOURCE_MISSING_TAG
 from ocr_assets.video.source_state import SourceState
 
 REASON_TAG = "ocr_assets/reason"
-# The keys under which `video_manifest` records what it was made from.
-SOURCE = "source"
-SOURCE_FINGERPRINT = "source_fingerprint"
-
 SETTLE_SECONDS = 60  # files younger than this are still being copied
 # Together less than the 60 seconds after which Dagster gives up on a sensor, with its cursor.
 TICK_SECONDS = 20

@@ -77,6 +77,17 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
+def run_a_day(
+    instance: dg.DagsterInstance, step: str, config: dict[str, Any]
+) -> dg.JobExecutionResult:
+    return dg.execute_job(
+        dg.reconstructable(daily_job),
+        instance,
+        run_config={"ops": {step: {"config": config}}},
+        tags={PARTITION_TAG: "2026-01-31"},
+    )
+
+
 def refusal(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> str:
     """Why a run did not begin, which for Dagster is a step's failure, and so not retried."""
     assert not result.success
@@ -127,12 +138,7 @@ def test_a_waiting_step_starts_when_the_limit_is_raised(instance: dg.DagsterInst
 def test_bad_config_fails_before_any_work_and_is_not_retried(
     instance: dg.DagsterInstance, step: str, config: dict[str, Any], message: str
 ) -> None:
-    result = dg.execute_job(
-        dg.reconstructable(daily_job),
-        instance,
-        run_config={"ops": {step: {"config": config}}},
-        tags={PARTITION_TAG: "2026-01-31"},
-    )
+    result = run_a_day(instance, step, config)
     said = refusal(instance, result)
     assert f"the config of {step} is not valid, nothing was done: " in said
     assert re.search(message, said, re.DOTALL)
@@ -156,12 +162,7 @@ def test_config_from_the_environment_is_checked_by_its_value(
 ) -> None:
     monkeypatch.setenv("FRAMES_PER_VIDEO", "0")
     config = {"frame_sample_num": {"env": "FRAMES_PER_VIDEO"}}
-    result = dg.execute_job(
-        dg.reconstructable(daily_job),
-        instance,
-        run_config={"ops": {"sampled_frames": {"config": config}}},
-        tags={PARTITION_TAG: "2026-01-31"},
-    )
+    result = run_a_day(instance, "sampled_frames", config)
     assert "greater than or equal to 1" in refusal(instance, result)
 
 

@@ -21,6 +21,7 @@ from ocr_assets.resources.video_source import SourceMissingError
 RETRY_POLICY = dg.RetryPolicy(
     max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
+
 Step = Callable[..., dg.MaterializeResult[None]]
 DayWork = Callable[[dt.date], dict[str, Any]]
 

@@ -49,6 +49,8 @@ def _find_text(
     context: dg.AssetExecutionContext, date: dt.date, easyocr: EasyOCRResource, tables: Tables
 ) -> dict[str, Any]:
     paths = tables.sampled_frames.parts(date)
+    parts = [tables.sampled_frames.scan_part(path, date) for path in paths]
+    total = _count_frames(parts)
     made_from = _made_from(paths, easyocr)
     if _is_retry(context) and tables.ocr_boxes.made_from(date) == made_from:
         detected = _count_frames(list(tables.ocr_boxes.scan_parts(date)))
@@ -56,10 +58,8 @@ def _find_text(
         return {
             **written(tables.ocr_boxes, tables.ocr_boxes.row_count(date)),
             "frames": detected,
-            "failed": _count_frames(list(tables.sampled_frames.scan_parts(date))) - detected,
+            "failed": total - detected,
         }
-    parts = [tables.sampled_frames.scan_part(path, date) for path in paths]
-    total = _count_frames(parts)
     thresholds = easyocr.thresholds()
     sheet = ContactSheet()
     with (

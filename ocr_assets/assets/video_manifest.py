@@ -12,7 +12,7 @@ from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.metadata import written
 from ocr_assets.progress import Progress
 from ocr_assets.resources.tables import Tables
-from ocr_assets.resources.video_source import VideoSource
+from ocr_assets.resources.video_source import SOURCE, SOURCE_FINGERPRINT, VideoSource
 from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.schemas import OK, UNREADABLE, VideoManifest
 from ocr_assets.video.inspection import inspect_video
@@ -62,8 +62,8 @@ def _list_videos(
         "samples": progress.done,
         "readable": statuses[OK],
         "unreadable": statuses[UNREADABLE],
-        "source": video_source.identity,
-        "source_fingerprint": state.fingerprint,
+        SOURCE: video_source.identity,
+        SOURCE_FINGERPRINT: state.fingerprint,
     }
 
 

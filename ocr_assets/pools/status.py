@@ -9,7 +9,7 @@ from dagster._utils.concurrency import ClaimedSlotInfo, PendingStepInfo
 
 from ocr_assets import settings
 from ocr_assets.partitions import run_span
-from ocr_assets.pools.records import CurrentLimit, LimitRecord, current_limit, is_ours, read_record
+from ocr_assets.pools.records import CurrentLimit, LimitRecord, is_ours, read_record
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def pool_status(instance: dg.DagsterInstance, pools: Iterable[str]) -> list[Pool
     waiting = {pool: _named(_waiting(info.pending_steps)) for pool, info in infos.items()}
     partitions = _partitions(instance, [*claimed.values(), *waiting.values()])
     found = []
-    for pool in infos:
-        current, record = current_limit(instance, pool), read_record(instance, pool)
+    for pool, info in infos.items():
+        current = CurrentLimit(info.limit, not info.using_default_limit)
+        record = read_record(instance, pool)
         if record is not None and not (current.explicit and is_ours(instance, record, current)):
             record = None
         found.append(

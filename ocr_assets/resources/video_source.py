@@ -11,6 +11,10 @@ from ocr_assets.settings import Layout
 from ocr_assets.video.listing import Sample, list_folder, read_jsonl
 from ocr_assets.video.source_state import SourceState, source_state
 
+# The keys of metadata that say what a day was made from.
+SOURCE = "source"
+SOURCE_FINGERPRINT = "source_fingerprint"
+
 
 class SourceMissingError(LookupError):
     """The source has nothing for the day: no folder, no file."""

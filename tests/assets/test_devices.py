@@ -19,18 +19,8 @@ from ocr_assets.resources.easyocr import EasyOCRResource
 from tests.clips import text_picture, write_video
 from tests.fake_nvml import GIB, FakeNvml, allocate, used_bytes
 from tests.gpu.fake_detector import FakeLoader
+from tests.own_pool import POOLS, OwnPool
 from tests.pipeline import DAY, materialize_day, rows
-
-POOLS: dict[str, ReaderPool] = {}
-
-
-class FakeGpuEasyOCR(EasyOCRResource):
-    """The project's resource, but for the detectors that it loads."""
-
-    bench: str
-
-    def pool(self) -> ReaderPool:
-        return POOLS[self.bench]
 
 
 @pytest.fixture
@@ -48,8 +38,8 @@ def make_clips(folder: Path, count: int) -> Path:
     return folder
 
 
-def resource(bench: str, tmp_path: Path, **fields: Any) -> FakeGpuEasyOCR:
-    return FakeGpuEasyOCR(
+def resource(bench: str, tmp_path: Path, **fields: Any) -> OwnPool:
+    return OwnPool(
         bench=bench, state_directory=str(tmp_path / "state"), recheck_seconds=0, **fields
     )
 

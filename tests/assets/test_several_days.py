@@ -26,20 +26,11 @@ from ocr_assets.settings import (
 from tests.clips import numbered, write_video
 from tests.fake_nvml import GIB, FakeNvml
 from tests.gpu.fake_detector import FakeLoader
+from tests.own_pool import POOLS, OwnPool
 from tests.pipeline import ASSETS, rows
 
 DAYS = [f"2026-02-0{number}" for number in range(1, 6)]
-POOLS: dict[str, ReaderPool] = {}
 FAULTS: list[str] = []
-
-
-class OwnPool(EasyOCRResource):
-    """The project's resource with a pool of readers of its own, whose loads can be counted."""
-
-    bench: str
-
-    def pool(self) -> ReaderPool:
-        return POOLS[self.bench]
 
 
 class FlakySource(VideoSource):
