@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ocr_assets.ocr.detector import ModelSettings, TextDetector
+from ocr_assets.ocr.detector import ModelSettings
+from ocr_assets.ocr.text_detector import TextDetector
 from ocr_assets.settings import STATE_VARIABLE
 
 pytest_plugins = ["tests.fake_nvml.fixtures"]
@@ -46,5 +47,5 @@ def parity(parity_folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def detector() -> TextDetector:
-    """Real EasyOCR, on the CPU."""
-    return TextDetector(ModelSettings())
+    """The real one, on the CPU."""
+    return TextDetector(ModelSettings(precision="exact"))

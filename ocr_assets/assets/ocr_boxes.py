@@ -18,9 +18,10 @@ from ocr_assets.assets.daily_asset import daily_asset, each_day, run_of
 from ocr_assets.assets.metadata import written
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import DetectionError, DetectionThresholds
+from ocr_assets.ocr.detector import DetectionError
 from ocr_assets.ocr.reader import Tally
 from ocr_assets.ocr.session import DetectionSession
+from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.progress import Progress
 from ocr_assets.reports.contact_sheet import ContactSheet
 from ocr_assets.resources.easyocr import EasyOCRResource

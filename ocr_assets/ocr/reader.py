@@ -19,14 +19,9 @@ from ocr_assets.gpu.footprint import (
 from ocr_assets.gpu.nvml import NvmlUnavailableError
 from ocr_assets.gpu.placement import CPU, Placed, threads_per_cpu_reader
 from ocr_assets.gpu.sizes import MIB, gib
-from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import (
-    DetectionThresholds,
-    Detector,
-    LoadDetector,
-    ModelSettings,
-    Picture,
-)
+from ocr_assets.ocr.canvas import Picture
+from ocr_assets.ocr.detector import Detector, Found, LoadDetector, ModelSettings
+from ocr_assets.ocr.thresholds import DetectionThresholds
 
 GROWTH = 1.5  # of a lease that turned out too small
 CORES_CHECKED_SECONDS = 5.0
@@ -81,8 +76,8 @@ class Sizing:
     """How large a reader is.
 
     Attributes:
-        max_batch_frames: Most frames at once on a GPU. On the CPU it is always one: more take more
-            memory and are no faster.
+        max_batch_frames: Most frames at once on a GPU. On the CPU it is one for each of the
+            reader's threads, as far as there is memory.
         fixed_bytes: The operator's own size of a reader on a GPU; None: the footprint's formula,
             corrected by measurement.
     """
@@ -136,7 +131,8 @@ class Reader:
         self._learned_pixels = 0
         self._grown = False
         self._loaded_bytes = 0
-        self._threads_set = float("-inf")
+        self._threads = 1
+        self._threads_counted = float("-inf")
 
     @property
     def on_cpu(self) -> bool:
@@ -162,14 +158,14 @@ class Reader:
         """
         self._detector()
 
-    def detect(
+    def begin(
         self,
         pictures: Sequence[Picture],
         pixels: int,
         thresholds: DetectionThresholds,
         tally: Tally,
-    ) -> list[list[TextBox]]:
-        """The text on the first of the pictures: at least one, as many as the memory admits.
+    ) -> list[Future[Found]]:
+        """Begins with the first of the pictures: at least one, as many as the memory admits.
 
         When the device runs out of memory, the lease grows if there is room; else the batch is
         halved, and this reader does not try again what failed.
@@ -187,7 +183,7 @@ class Reader:
             DeviceFaultError: CUDA is broken in this process.
             DetectionError: The detector cannot process one of the pictures.
         """
-        return self._thread.submit(self._detect, pictures, pixels, thresholds, tally).result()
+        return self._thread.submit(self._begin, pictures, pixels, thresholds, tally).result()
 
     def close(self) -> None:
         """Drops the model, then ends the lease."""
@@ -233,17 +229,19 @@ class Reader:
         assert self._loading is not None, "the reader is closed"
         return self._loading.result()
 
-    def _detect(
+    def _begin(
         self,
         pictures: Sequence[Picture],
         pixels: int,
         thresholds: DetectionThresholds,
         tally: Tally,
-    ) -> list[list[TextBox]]:
+    ) -> list[Future[Found]]:
         detector = self._detector()
-        batch = self._admitted_batch(detector, pixels, len(pictures))
         if self.on_cpu:
-            self._share_cores(detector)
+            batch = min(len(pictures), self._share_cores(detector, pixels))
+        else:
+            wanted = min(len(pictures), self._sizing.max_batch_frames)
+            batch = self._admitted_batch(detector, pixels, wanted)
         while True:
             try:
                 with _device_errors():
@@ -270,7 +268,6 @@ class Reader:
 
     def _admitted_batch(self, detector: Detector, pixels: int, wanted: int) -> int:
         """How many frames go at once: no more than the lease covers, made larger if need be."""
-        wanted = 1 if self.on_cpu else min(wanted, self._sizing.max_batch_frames)
         wanted = self._bounded(wanted, pixels)
         if self._sizing.fixed_bytes is not None and not self.on_cpu:
             return wanted  # the operator knows better than the formula
@@ -374,11 +371,18 @@ class Reader:
             share = one.placed.lease.size_bytes / leased
             one.placed.lease.report_allocated(int(taken * share))
 
-    def _share_cores(self, detector: Detector) -> None:
-        """Takes an equal share of the cores, as readers on the CPU come and go."""
-        if time.monotonic() - self._threads_set > CORES_CHECKED_SECONDS:
-            detector.use_threads(threads_per_cpu_reader(self.placed.ledger))
-            self._threads_set = time.monotonic()
+    def _share_cores(self, detector: Detector, pixels: int) -> int:
+        """Takes an equal share of the cores, as readers on the CPU come and go.
+
+        Returns:
+            How many frames are worked on at once: one a core, as far as the memory admits.
+        """
+        if time.monotonic() - self._threads_counted > CORES_CHECKED_SECONDS:
+            self._threads = threads_per_cpu_reader(self.placed.ledger)
+            self._threads_counted = time.monotonic()
+        batch = self._admitted_batch(detector, pixels, self._threads)
+        detector.use_threads(self._threads, batch)
+        return batch
 
 
 @contextmanager

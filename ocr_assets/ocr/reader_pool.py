@@ -4,7 +4,7 @@
 pool = shared_pool()
 reader = pool.take_on_gpu(ModelSettings(), Sizing(), policy, pixels=1280 * 736)
 try:
-    boxes = reader.detect([rgb], 1280 * 736, DetectionThresholds(), Tally())
+    (found,) = reader.begin([rgb], 1280 * 736, DetectionThresholds(), Tally())
 finally:
     pool.give_back(reader, idle_seconds=60)
 ```
@@ -29,12 +29,9 @@ from ocr_assets.gpu.placement import (
     place_on_gpu,
 )
 from ocr_assets.gpu.state_directory import StateError
-from ocr_assets.ocr.detector import (
-    LoadDetector,
-    ModelSettings,
-    load_text_detector,
-)
+from ocr_assets.ocr.detector import LoadDetector, ModelSettings
 from ocr_assets.ocr.reader import Reader, Sizing
+from ocr_assets.ocr.text_detector import load_text_detector
 
 REAPER_SECONDS = 0.5
 
@@ -220,8 +217,11 @@ class ReaderPool:
                 return reader.footprint
         if (settings, on_cpu) in self._footprints:
             return self._footprints[settings, on_cpu]
-        kind = Footprint.for_cpu if on_cpu else Footprint.for_gpu
-        return kind(recognize=settings.recognize)
+        if on_cpu:
+            return Footprint.for_cpu(recognize=settings.recognize)
+        return Footprint.for_gpu(
+            recognize=settings.recognize, element_bytes=settings.gpu_element_bytes
+        )
 
     def forget_readers(self) -> None:
         """In a forked child: readers, their threads and their leases are the parent's."""

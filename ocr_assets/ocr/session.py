@@ -2,33 +2,37 @@
 
 ```python
 with DetectionSession(shared_pool(), settings, Sizing(), policy, print) as session:
-    for outcome in session.detect([rgb, rgb], DetectionThresholds()):
-        ...
+    pending = session.begin([rgb, rgb], DetectionThresholds())
+    outcomes = [wait() for wait in pending]
 ```
 """
 
+import functools
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from ocr_assets.gpu.faults import DeviceError, DeviceFaultError, OutOfDeviceMemoryError
+from ocr_assets.gpu.faults import (
+    DeviceError,
+    DeviceFaultError,
+    OutOfDeviceMemoryError,
+    as_device_error,
+)
 from ocr_assets.gpu.placement import NoRoomError, Placed, PlacementPolicy, waiting_for_room
 from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import (
-    DetectionError,
-    DetectionThresholds,
-    ModelSettings,
-    Picture,
-)
+from ocr_assets.ocr.canvas import Picture
+from ocr_assets.ocr.detector import DetectionError, Found, ModelSettings
 from ocr_assets.ocr.reader import LeaseTooSmallError, Reader, Sizing, Tally
 from ocr_assets.ocr.reader_pool import ReaderNotLoadedError, ReaderPool
+from ocr_assets.ocr.thresholds import DetectionThresholds
 
 FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0  # between messages on a wait
 LONGEST_COOLDOWN_SECONDS = 600.0
@@ -48,6 +52,10 @@ class Detected:
     boxes: list[TextBox]
     device: str
     milliseconds: float
+
+
+Outcome = Detected | DetectionError
+PendingOutcome = Callable[[], Outcome]
 
 
 @dataclass
@@ -130,41 +138,47 @@ class DetectionSession:
         finally:
             self._overflow.close()
 
-    def detect(
+    def detect(self, pictures: Sequence[Picture], thresholds: DetectionThresholds) -> list[Outcome]:
+        """Begins with the pictures and waits for the outcome of each, in order; see `begin`."""
+        return [wait() for wait in self.begin(pictures, thresholds)]
+
+    def begin(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
-    ) -> list[Detected | DetectionError]:
-        """The outcome for each picture, in order.
+    ) -> list[PendingOutcome]:
+        """Begins to look for text; returns when a device has taken on every picture.
 
         Args:
             pictures: uint8, (height, width, 3), RGB, all of one size.
             thresholds: EasyOCR's parameters.
 
+        Returns:
+            For each picture, in order, what to call to wait for its outcome.
+
         Raises:
             NoRoomError: There was no room for a reader, for as long as the policy waits, or there
                 never will be.
-            DeviceFaultError: CUDA is broken in this process.
+            DeviceFaultError: CUDA is broken in this process; waiting for an outcome raises it, too.
             WeightsError: The weights are missing or not the published ones.
             StateError: The state directory cannot be used.
         """
-        outcomes: list[Detected | DetectionError] = []
-        while len(outcomes) < len(pictures):
-            outcomes += self._detect_some(pictures[len(outcomes) :], thresholds)
-        return outcomes
+        pending: list[PendingOutcome] = []
+        while len(pending) < len(pictures):
+            pending += self._begin_some(pictures[len(pending) :], thresholds)
+        return pending
 
-    def _detect_some(
+    def _begin_some(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
-    ) -> Sequence[Detected | DetectionError]:
+    ) -> Sequence[PendingOutcome]:
         height, width = pictures[0].shape[:2]
         pixels = thresholds.canvas_pixels(width, height)
         reader = self._reader_for(pixels)
-        started = time.perf_counter()
         try:
-            found = reader.detect(pictures, pixels, thresholds, self.tally)
+            begun = reader.begin(pictures, pixels, thresholds, self.tally)
         except DetectionError as error:
             if len(pictures) == 1:
-                return [error]
+                return [_known(error)]
             # One of them; the others are not to suffer for it.
-            return [one for rgb in pictures for one in self.detect([rgb], thresholds)]
+            return [wait for rgb in pictures for wait in self.begin([rgb], thresholds)]
         except LeaseTooSmallError as reason:
             self._leave(reader, str(reason))
             return []
@@ -173,7 +187,7 @@ class DetectionSession:
             tried_enough = self._failures[reader.placed.device_id] >= ATTEMPTS
             if reader.on_cpu or (tried_enough and not self._cpu_admitted()):
                 self._failures.clear()
-                return [DetectionError(f"not enough memory for {width}x{height} pixels: {error}")]
+                return [_known(_too_large(width, height, error))]
             self._exclude(reader.placed, error)
             self._leave(reader, f"out of memory with a single frame: {error}")
             return []
@@ -182,15 +196,40 @@ class DetectionSession:
             self._leave(reader, str(error))
             return []
         except DeviceFaultError as fault:
-            self._reader = None
-            self._pool.give_up_cuda(reader, fault)
+            self._give_up_cuda(reader, fault)
             raise
         self._failures.clear()
         self._excluded.pop(reader.placed.device_id, None)
-        device = reader.device
-        milliseconds = (time.perf_counter() - started) * 1000 / len(found)
-        self.tally.frames[device] += len(found)
-        return [Detected(boxes, device, milliseconds) for boxes in found]
+        self.tally.frames[reader.device] += len(begun)
+        return [
+            functools.partial(self._outcome, reader, reader.device, found, (width, height))
+            for found in begun
+        ]
+
+    def _outcome(
+        self, reader: Reader, device: str, pending: Future[Found], size: tuple[int, int]
+    ) -> Outcome:
+        """Waits for what a device was still doing when `begin` returned."""
+        try:
+            found = pending.result()
+        except DetectionError as error:
+            return error
+        except Exception as error:
+            device_error = as_device_error(error)
+            if isinstance(device_error, OutOfDeviceMemoryError):
+                self.tally.out_of_memory += 1
+                return _too_large(*size, device_error)
+            if isinstance(device_error, DeviceFaultError):
+                self._give_up_cuda(reader, device_error)
+            if device_error is None:
+                raise
+            raise device_error from error
+        return Detected(found.boxes, device, found.milliseconds)
+
+    def _give_up_cuda(self, reader: Reader, fault: DeviceFaultError) -> None:
+        if self._reader is reader:
+            self._reader = None
+        self._pool.give_up_cuda(reader, fault)
 
     def _reader_for(self, pixels: int) -> Reader:
         if self._reader is None:
@@ -347,3 +386,11 @@ class DetectionSession:
 
     def _count_wait(self, started: float) -> None:
         self.tally.wait_seconds += time.monotonic() - started
+
+
+def _known(outcome: Outcome) -> PendingOutcome:
+    return lambda: outcome
+
+
+def _too_large(width: int, height: int, error: OutOfDeviceMemoryError) -> DetectionError:
+    return DetectionError(f"not enough memory for {width}x{height} pixels: {error}")

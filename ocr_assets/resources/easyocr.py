@@ -12,10 +12,11 @@ from ocr_assets.config_fields import DAY_SECONDS, number, with_defaults
 from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.gpu.slots import Plan, make_plan
-from ocr_assets.ocr.detector import DetectionThresholds, ModelSettings
+from ocr_assets.ocr.detector import ModelSettings
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool, shared_pool
 from ocr_assets.ocr.session import DetectionSession
+from ocr_assets.ocr.thresholds import DetectionThresholds
 
 
 class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]

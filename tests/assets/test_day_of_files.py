@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ocr_assets.demo import Line
-from ocr_assets.ocr.detector import DetectionThresholds, TextDetector
+from ocr_assets.ocr.text_detector import TextDetector
+from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.video.images import decode_image
 from tests.clips import numbered, text_picture, write_sound, write_video
 from tests.pipeline import DAY, materialize_day, rows

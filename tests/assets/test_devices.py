@@ -13,8 +13,10 @@ from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.demo import Line
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import DetectionThresholds, Picture, TextDetector
+from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.reader_pool import ReaderPool
+from ocr_assets.ocr.text_detector import TextDetector
+from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.resources.easyocr import EasyOCRResource
 from tests.clips import text_picture, write_video
 from tests.fake_nvml import GIB, FakeNvml, allocate, used_bytes

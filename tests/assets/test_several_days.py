@@ -12,8 +12,9 @@ import pytest
 from ocr_assets.assets.failures import retry_run_after_fault
 from ocr_assets.checks import all_checks
 from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import Picture, load_text_detector
+from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.reader_pool import ReaderPool
+from ocr_assets.ocr.text_detector import load_text_detector
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource

@@ -5,18 +5,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import ClassVar
 
 from ocr_assets.gpu.snapshot import read_memory
 from ocr_assets.ocr.boxes import TextBox, rect_box
-from ocr_assets.ocr.detector import (
-    AllocatorMemory,
-    DetectionThresholds,
-    Detector,
-    ModelSettings,
-    Picture,
-)
+from ocr_assets.ocr.canvas import Picture
+from ocr_assets.ocr.detector import AllocatorMemory, Detector, Found, ModelSettings
+from ocr_assets.ocr.thresholds import DetectionThresholds
 from tests.fake_nvml import Allocation, allocate
 
 GIB = 1024**3
@@ -28,7 +25,7 @@ class Appetite:
     """What a fake detector takes: at load, context included, and per pixel of a batch."""
 
     load_bytes: int = 600 * 1024**2
-    pixel_bytes: int = 768
+    pixel_bytes: int = 512
     load_seconds: float = 0.0
     batch_seconds: float = 0.0
 
@@ -59,7 +56,7 @@ class FakeDetector:
 
     def detect_batch(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
-    ) -> list[list[TextBox]]:
+    ) -> list[Future[Found]]:
         self.threads.add(threading.current_thread().name)
         height, width = pictures[0].shape[:2]
         needed = self._appetite.load_bytes
@@ -69,7 +66,7 @@ class FakeDetector:
             self._allocation.resize(needed)
             self._peak_bytes = max(self._peak_bytes, needed)
         time.sleep(self._appetite.batch_seconds)
-        return [self._find(picture) for picture in pictures]
+        return [done(self._find(picture)) for picture in pictures]
 
     def memory(self) -> AllocatorMemory:
         taken = (self._allocation.size_bytes, self._peak_bytes)
@@ -84,7 +81,7 @@ class FakeDetector:
     def empty_cache(self) -> None:
         self._allocation.resize(self._appetite.load_bytes)
 
-    def use_threads(self, count: int) -> None:
+    def use_threads(self, count: int, frames_at_once: int) -> None:
         raise AssertionError("a detector on a GPU is not told how many threads to use")
 
     def close(self) -> None:
@@ -116,9 +113,9 @@ class CpuDetector:
 
     def detect_batch(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
-    ) -> list[list[TextBox]]:
+    ) -> list[Future[Found]]:
         time.sleep(self._batch_seconds)
-        return [self._find(picture) for picture in pictures]
+        return [done(self._find(picture)) for picture in pictures]
 
     def memory(self) -> AllocatorMemory:
         return AllocatorMemory(0, 0)
@@ -132,7 +129,7 @@ class CpuDetector:
     def empty_cache(self) -> None:
         """Nothing is cached."""
 
-    def use_threads(self, count: int) -> None:
+    def use_threads(self, count: int, frames_at_once: int) -> None:
         self.thread_counts.append(count)
 
     def close(self) -> None:
@@ -169,3 +166,9 @@ class FakeLoader:
 def made_up_text(picture: Picture) -> list[TextBox]:
     """One box as wide as the picture's first pixel is bright, so that results can be compared."""
     return [rect_box(0, int(picture[0, 0, 0]), 0, 10)]
+
+
+def done(boxes: list[TextBox], milliseconds: float = 1.0) -> Future[Found]:
+    future: Future[Found] = Future()
+    future.set_result(Found(boxes, milliseconds))
+    return future

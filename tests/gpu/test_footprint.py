@@ -9,30 +9,26 @@ from hypothesis import strategies as st
 
 from ocr_assets.gpu.footprint import (
     CRAFT_WEIGHTS_BYTES,
-    ELEMENT_BYTES,
     LIVE_BYTES_PER_PIXEL,
     MARGIN,
     Footprint,
-    Precision,
-    canvas_pixels,
 )
 from ocr_assets.gpu.sizes import GIB, MIB
-from ocr_assets.ocr.detector import TextDetector
-
-PRECISIONS: list[Precision] = ["fp32", "bf16", "fp16"]
-HALVES: list[Precision] = ["bf16", "fp16"]
+from ocr_assets.ocr.craft import Craft, read_weights
+from ocr_assets.ocr.detector import ModelSettings
+from ocr_assets.ocr.thresholds import DetectionThresholds
+from ocr_assets.ocr.weights import DETECTOR_FILE
 
 sides = st.integers(1, 80).map(lambda count: 32 * count)
 canvases = st.builds(lambda width, height: width * height, sides, sides)
 batches = st.integers(1, 64)
-precisions = st.sampled_from(PRECISIONS)
 estimates = st.builds(
     lambda make, recognize: make(recognize=recognize),
     st.sampled_from([Footprint.for_gpu, Footprint.for_cpu]),
     st.booleans(),
 )
 measured = st.builds(
-    Footprint, st.just(0), st.integers(100 * MIB, 4 * GIB), st.floats(100.0, 5000.0)
+    Footprint, st.integers(100 * MIB, 4 * GIB), st.floats(100.0, 5000.0), st.just(100.0)
 )
 footprints = estimates | measured
 
@@ -40,7 +36,7 @@ footprints = estimates | measured
 def test_the_estimate_for_a_gpu_is_the_formula() -> None:
     pixels = 1280 * 736
     assert Footprint.for_gpu().bytes_for(pixels, 4) == (
-        80 * MIB + 512 * MIB + 256 * MIB + 4 * pixels * 1152
+        80 * MIB + 512 * MIB + 256 * MIB + 4 * pixels * 786
     )
 
 
@@ -53,57 +49,48 @@ def test_reading_takes_more_than_detecting_whatever_the_frames(make: type[Footpr
     assert more == {512 * MIB}
 
 
-@given(footprints, canvases, batches, precisions)
-def test_only_all_pixels_of_a_batch_matter(
-    footprint: Footprint, pixels: int, batch: int, precision: Precision
-) -> None:
-    together = footprint.bytes_for(pixels * batch, 1, precision)
-    assert footprint.bytes_for(pixels, batch, precision) == pytest.approx(together, abs=1)
+@given(footprints, canvases, batches)
+def test_only_all_pixels_of_a_batch_matter(footprint: Footprint, pixels: int, batch: int) -> None:
+    together = footprint.bytes_for(pixels * batch, 1)
+    assert footprint.bytes_for(pixels, batch) == pytest.approx(together, abs=1)
 
 
-@given(footprints, canvases, batches, st.sampled_from(HALVES))
-def test_half_precision_halves_weights_and_activations_but_not_what_is_fixed(
-    footprint: Footprint, pixels: int, batch: int, half: Precision
-) -> None:
-    whole = footprint.bytes_for(pixels, batch, "fp32") - footprint.fixed_bytes
-    halved = footprint.bytes_for(pixels, batch, half) - footprint.fixed_bytes
-    assert halved == pytest.approx(whole / 2, abs=1)
-    assert footprint.bytes_for(pixels, 0, half) == (
-        footprint.fixed_bytes + footprint.weights_bytes // 2
-    )
+def test_half_precision_halves_weights_and_activations_but_not_what_is_fixed() -> None:
+    whole, half = Footprint.for_gpu(), Footprint.for_gpu(element_bytes=2)
+    assert half.bytes_per_pixel == whole.bytes_per_pixel / 2
+    assert whole.fixed_bytes - half.fixed_bytes == CRAFT_WEIGHTS_BYTES / 2
 
 
-@given(footprints, canvases, batches, precisions)
+@given(footprints, canvases, batches)
 def test_the_batch_for_a_batchs_bytes_is_that_batch(
-    footprint: Footprint, pixels: int, batch: int, precision: Precision
+    footprint: Footprint, pixels: int, batch: int
 ) -> None:
-    size_bytes = footprint.bytes_for(pixels, batch, precision)
-    assert footprint.batch_for(size_bytes, pixels, precision) == batch
+    size_bytes = footprint.bytes_for(pixels, batch)
+    assert footprint.batch_for(size_bytes, pixels) == batch
 
 
-@given(footprints, canvases, st.integers(0, 80 * GIB), precisions)
-@example(Footprint.for_gpu(), 1280 * 736, 0, "fp32")
+@given(footprints, canvases, st.integers(0, 80 * GIB))
+@example(Footprint.for_gpu(), 1280 * 736, 0)
 def test_the_largest_batch_that_fits_is_found(
-    footprint: Footprint, pixels: int, size_bytes: int, precision: Precision
+    footprint: Footprint, pixels: int, size_bytes: int
 ) -> None:
-    batch = footprint.batch_for(size_bytes, pixels, precision)
+    batch = footprint.batch_for(size_bytes, pixels)
     if batch:
         # Bytes are rounded down per frame, so a batch may be that many bytes over.
-        assert footprint.bytes_for(pixels, batch, precision) <= size_bytes + batch
-    assert footprint.bytes_for(pixels, batch + 1, precision) > size_bytes
+        assert footprint.bytes_for(pixels, batch) <= size_bytes + batch
+    assert footprint.bytes_for(pixels, batch + 1) > size_bytes
 
 
-@given(estimates, canvases, batches, precisions, st.data())
+@given(estimates, canvases, batches, st.data())
 def test_a_measured_peak_is_covered_with_a_margin(
-    footprint: Footprint, pixels: int, batch: int, precision: Precision, data: st.DataObject
+    footprint: Footprint, pixels: int, batch: int, data: st.DataObject
 ) -> None:
     loaded = data.draw(st.integers(100 * MIB, 4 * GIB))
     peak = data.draw(st.integers(loaded, loaded + 80 * GIB))
-    corrected = footprint.corrected(loaded, peak, pixels * batch, precision)
-    size_bytes = corrected.bytes_for(pixels, batch, precision)
+    corrected = footprint.corrected(loaded, peak, pixels * batch)
+    size_bytes = corrected.bytes_for(pixels, batch)
     assert size_bytes >= peak
-    scale = ELEMENT_BYTES[precision] / 4
-    activations = max(peak - loaded, LIVE_BYTES_PER_PIXEL * scale * pixels * batch)
+    activations = max(peak - loaded, footprint.live_bytes_per_pixel * pixels * batch)
     assert size_bytes - loaded == pytest.approx(MARGIN * activations, rel=1e-9, abs=1)
 
 
@@ -150,37 +137,44 @@ def test_the_canvas_is_the_one_that_easyocr_makes(
         canvas, _, _ = resize_aspect_ratio(frame, canvas_size, cv2.INTER_LINEAR, mag_ratio)
     except cv2.error:
         assume(False)  # a side of less than a pixel
-    assert canvas.shape[0] * canvas.shape[1] == canvas_pixels(
-        width, height, canvas_size=canvas_size, mag_ratio=mag_ratio
-    )
+    thresholds = DetectionThresholds(canvas_size=canvas_size, mag_ratio=mag_ratio)
+    assert canvas.shape[:2] == thresholds.canvas_shape(width, height)
 
 
 def test_a_frame_that_easyocr_refuses_still_has_a_canvas() -> None:
-    assert canvas_pixels(3000, 1, canvas_size=1280, mag_ratio=1.0) == 1280 * 32
+    assert DetectionThresholds(canvas_size=1280).canvas_pixels(3000, 1) == 1280 * 32
 
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 320, 320), (2, 320, 192)])
-def test_the_live_tensors_of_craft_peak_at_three_maps_of_64_channels(
-    detector: TextDetector, batch: int, height: int, width: int
+def test_the_live_tensors_peak_at_two_maps_of_64_channels_and_the_picture(
+    batch: int, height: int, width: int
 ) -> None:
     import torch
 
-    network = detector._reader.detector
-    frames = torch.zeros(batch, 3, height, width)
+    class AsOnAGpu(Craft):
+        """Without what is done on the CPU alone."""
+
+        winograd = False
+
+    network = AsOnAGpu(
+        read_weights(ModelSettings().locate_weights() / DETECTOR_FILE), "cpu", "fp32"
+    )
+    frames = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     profile = torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     )
-    with profile, torch.no_grad():
-        network(frames)
+    with profile:
+        network.score_maps(frames)
     assert profile.profiler is not None
     events = [one for one in profile.profiler.kineto_results.events() if one.name() == "[memory]"]
     changes = [one.nbytes() for one in sorted(events, key=lambda event: event.start_ns())]
     peak_bytes = int(np.cumsum(changes).max())
     per_pixel = peak_bytes / (batch * height * width)
-    assert LIVE_BYTES_PER_PIXEL <= per_pixel <= 780
+    assert LIVE_BYTES_PER_PIXEL <= per_pixel <= 530
 
 
-def test_the_weights_of_craft_are_what_the_estimate_says(detector: TextDetector) -> None:
-    parameters = sum(one.numel() for one in detector._reader.detector.parameters())
-    assert parameters * 4 == pytest.approx(CRAFT_WEIGHTS_BYTES, rel=0.02)
-    assert parameters * 4 <= CRAFT_WEIGHTS_BYTES
+def test_the_weights_of_craft_are_what_the_estimate_says() -> None:
+    weights = read_weights(ModelSettings().locate_weights() / DETECTOR_FILE)
+    size_bytes = sum(tensor.nbytes for tensor in weights.values())
+    assert size_bytes == pytest.approx(CRAFT_WEIGHTS_BYTES, rel=0.02)
+    assert size_bytes <= CRAFT_WEIGHTS_BYTES

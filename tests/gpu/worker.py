@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ocr_assets.gpu.placement import PlacementPolicy
-from ocr_assets.ocr.detector import DetectionThresholds, ModelSettings
+from ocr_assets.ocr.detector import ModelSettings
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
 from ocr_assets.ocr.session import Detected, DetectionSession
+from ocr_assets.ocr.thresholds import DetectionThresholds
 from tests.gpu.fake_detector import Appetite, FakeLoader
 
 GIB = 1024**3

@@ -9,12 +9,9 @@ import pytest
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.demo import Line
 from ocr_assets.gpu.faults import DeviceError
-from ocr_assets.ocr.detector import (
-    DetectionError,
-    DetectionThresholds,
-    ModelSettings,
-    TextDetector,
-)
+from ocr_assets.ocr.detector import DetectionError, ModelSettings
+from ocr_assets.ocr.text_detector import TextDetector
+from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.video.sampling import SamplingRule, sample_frames
 from tests.clips import text_picture
 
@@ -99,17 +96,22 @@ def test_text_is_read_on_request() -> None:
     assert all(box.confidence is not None and 0.5 < box.confidence <= 1 for box in boxes)
 
 
-def test_a_picture_that_easyocr_cannot_scale_is_an_error_of_its_own(detector: TextDetector) -> None:
-    with pytest.raises(DetectionError, match="EasyOCR fails on 1x4000 pixels"):
+def test_a_picture_that_cannot_be_scaled_is_an_error_of_its_own(detector: TextDetector) -> None:
+    with pytest.raises(DetectionError, match="1x4000 pixels leave 0x2560 on a canvas"):
         detector.detect(np.zeros((4000, 1, 3), np.uint8), DEFAULTS)
     assert detector.detect(np.zeros((1, 1, 3), np.uint8), DEFAULTS) == []
 
 
-def test_a_batch_gives_what_its_pictures_give_alone(detector: TextDetector) -> None:
+def test_pictures_at_once_give_what_they_give_alone() -> None:
+    detector = TextDetector(ModelSettings())
     pictures = [text_picture([Line("Hello there", 100, y, 48)]) for y in (100, 180, 260)]
-    together = detector.detect_batch(pictures, DEFAULTS)
-    assert together == [detector.detect(picture, DEFAULTS) for picture in pictures]
-    assert len({boxes[0].points for boxes in together}) == 3
+    alone = [detector.detect(picture, DEFAULTS) for picture in pictures]
+    for threads, frames_at_once in ((2, 2), (1000, 3), (1, 1)):
+        detector.use_threads(threads, frames_at_once)
+        together = detector.detect_batch(pictures, DEFAULTS)
+        assert [found.result().boxes for found in together] == alone
+    assert len({boxes[0].points for boxes in alone}) == 3
+    detector.close()
 
 
 def test_asking_for_a_gpu_where_there_is_none_fails_with_a_sentence() -> None:
@@ -123,4 +125,5 @@ def test_asking_for_a_gpu_where_there_is_none_fails_with_a_sentence() -> None:
 
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match="is not supported"):
-        TextDetector(ModelSettings(languages=("xx",)))
+        folder = str(ModelSettings().locate_weights())
+        TextDetector(ModelSettings(("xx",), recognize=True, weights_directory=folder))

@@ -15,17 +15,12 @@ from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError, PlacementPolicy
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.boxes import TextBox
-from ocr_assets.ocr.detector import (
-    DetectionError,
-    DetectionThresholds,
-    Detector,
-    ModelSettings,
-    Picture,
-    TextDetector,
-)
+from ocr_assets.ocr.canvas import Picture
+from ocr_assets.ocr.detector import DetectionError, Detector, ModelSettings
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
 from ocr_assets.ocr.session import Detected, DetectionSession
+from ocr_assets.ocr.thresholds import DetectionThresholds
 from tests.fake_nvml import GIB, Allocation, FakeNvml, allocate, used_bytes
 from tests.gpu.fake_detector import (
     Appetite,
@@ -35,7 +30,7 @@ from tests.gpu.fake_detector import (
     made_up_text,
 )
 
-MODEL = ModelSettings()
+MODEL = ModelSettings(precision="exact")
 THRESHOLDS = DetectionThresholds()
 PIXELS = 640 * 480
 
@@ -568,7 +563,8 @@ def test_a_forked_child_loads_a_model_of_its_own(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "import numpy as np\n"
         "from ocr_assets.gpu.placement import PlacementPolicy\n"
-        "from ocr_assets.ocr.detector import DetectionThresholds, ModelSettings\n"
+        "from ocr_assets.ocr.detector import ModelSettings\n"
+        "from ocr_assets.ocr.thresholds import DetectionThresholds\n"
         "from ocr_assets.ocr.reader import Sizing\n"
         "from ocr_assets.ocr.reader_pool import ReaderPool\n"
         "from ocr_assets.ocr.session import DetectionSession\n"
@@ -634,24 +630,6 @@ def test_a_cuda_that_another_step_broke_does_not_stop_work_on_the_cpu(bench: Ben
         assert other._reader is not None
         bench.pool.give_up_cuda(other._reader, DeviceFaultError("broken"))
         assert found(session.detect(pictures(2), THRESHOLDS)) == [("cpu", 1), ("cpu", 2)]
-
-
-def test_threads_on_the_cpu_go_up_again(detector: TextDetector) -> None:
-    import torch
-
-    usual = torch.get_num_threads()
-    results: list[int] = []
-
-    def ask(count: int) -> None:
-        detector.use_threads(count)
-        results.append(torch.get_num_threads())
-
-    for count in (1, 1000):
-        thread = threading.Thread(target=ask, args=(count,))
-        thread.start()
-        thread.join()
-    ask(usual)
-    assert results == [1, usual, usual]
 
 
 def wait_until(condition: object, seconds: float = 10.0) -> None:

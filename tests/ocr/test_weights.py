@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ocr_assets.ocr.detector import ModelSettings, TextDetector
+from ocr_assets.ocr.detector import ModelSettings
+from ocr_assets.ocr.text_detector import TextDetector
 from ocr_assets.ocr.weights import DETECTOR_FILE, WeightsError, locate_weights
 
 
