@@ -40,6 +40,11 @@ class Progress:
         """Seconds since the start."""
         return time.monotonic() - self._started
 
+    @property
+    def rate(self) -> float:
+        """Units a second since the start."""
+        return self.done / max(self.seconds, 1e-9)
+
     def advance(self, count: int = 1) -> None:
         """So many more units are done."""
         self.done += count

@@ -27,6 +27,7 @@ def materialize_day(
     day: str = DAY,
     layout: str = "auto",
     frames: dict[str, Any] | None = None,
+    boxes: dict[str, Any] | None = None,
     rule: dict[str, Any] | None = None,
     easyocr: EasyOCRResource | None = None,
     raise_on_error: bool = True,
@@ -40,12 +41,17 @@ def materialize_day(
         day: The partition.
         layout: The video source's layout.
         frames: Config of sampled_frames.
+        boxes: Config of ocr_boxes.
         rule: Config of filtered_dataset.
-        easyocr: The detector's resource; by default real EasyOCR on the CPU.
+        easyocr: The detector's resource; by default the real one, on the CPU, in fp32.
         raise_on_error: Whether a failing step raises.
     """
     names = {asset.key.to_user_string() for asset in assets}
-    config = {"sampled_frames": frames or {}, "filtered_dataset": rule or {}}
+    config = {
+        "sampled_frames": frames or {},
+        "ocr_boxes": boxes or {},
+        "filtered_dataset": rule or {},
+    }
     return dg.materialize(
         [*ASSETS, *all_checks],
         selection=dg.AssetSelection.assets(*assets) | dg.AssetSelection.checks_for_assets(*assets),
@@ -53,7 +59,7 @@ def materialize_day(
         resources={
             "video_source": VideoSource(root=str(source), layout=layout),
             "tables": Tables(root=str(data)),
-            "easyocr": easyocr or EasyOCRResource(device="cpu"),
+            "easyocr": easyocr or EasyOCRResource(device="cpu", precision="exact"),
         },
         run_config={
             "ops": {name: {"config": value} for name, value in config.items() if name in names}

@@ -153,7 +153,7 @@ def test_a_check_fails_on_the_fault_it_is_for(
 def test_a_failed_check_stops_what_follows(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ocr_assets.assets.sampled_frames.sample_frames", lambda *_: iter(()))
+    monkeypatch.setattr("ocr_assets.assets.sampled_frames._rows", lambda *_: iter(()))
     result = materialize_day(
         made / "videos",
         tmp_path / "data",

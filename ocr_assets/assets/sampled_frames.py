@@ -9,7 +9,10 @@ import polars as pl
 
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
 from ocr_assets.assets.metadata import written
+from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
+from ocr_assets.assets.reused_frames import FramesGoneError, ReusedFrames
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.progress import Progress
@@ -17,8 +20,9 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartSize
 from ocr_assets.tables.schemas import OK, SampledFrames
 from ocr_assets.video.container import UnreadableVideoError
-from ocr_assets.video.images import encode_image
-from ocr_assets.video.sampling import SamplingRule, sample_frames
+from ocr_assets.video.decode_worker import EncodedFrame
+from ocr_assets.video.sampling import SamplingRule, sampling_key
+from ocr_assets.video.workers import DecodeWorkers
 
 
 class SampledFramesConfig(dg.Config):
@@ -46,13 +50,17 @@ class SampledFramesConfig(dg.Config):
     part_max_bytes: int = number(
         64 * MIB, MIB, GIB, "Bytes of compressed frames after which a new part file is begun."
     )
+    decode_workers: int | None = decode_workers_field()
+    reuse_days: int | None = reuse_days_field(
+        "Frames of videos with the same content, sampled by the same rule,"
+    )
 
 
 @daily_asset(
     SampledFrames,
     deps=["video_manifest"],
     kinds={"python"},
-    code_version="1",
+    code_version="2",
     pool=settings.decode_pool(),
 )
 def sampled_frames(
@@ -73,46 +81,75 @@ def _sample(
         .select("video_id", "path")
         .collect()
     )
+    key = sampling_key(rule)
+    video_ids = videos["video_id"].to_list()
+    days = partitions_to_reuse(
+        tables.sampled_frames, tables.video_manifest, date, config.reuse_days, video_ids
+    )
+    reused = ReusedFrames(tables.sampled_frames, days, key, video_ids)
     progress = Progress(context.log.info, "videos", total=videos.height)
-    failed = 0
-    with tables.sampled_frames.replace(
-        date, PartSize(config.part_max_frames, config.part_max_bytes)
-    ) as writer:
+    failed = videos_reused = 0
+    with (
+        tables.sampled_frames.replace(
+            date, PartSize(config.part_max_frames, config.part_max_bytes)
+        ) as writer,
+        DecodeWorkers(worker_count(config.decode_workers)) as workers,
+    ):
+        to_decode = (path for video_id, path in videos.iter_rows() if video_id not in reused)
+        decoded = workers.sample(to_decode, rule)
         for video_id, path in videos.iter_rows():
-            for row in _rows(video_id, path, rule):
-                failed += row["error"] is not None
-                writer.append(_frame(row))
+            if video_id not in reused:
+                rows = _rows(video_id, next(decoded), key)
+            else:
+                videos_reused += 1
+                rows = reused.rows(video_id)
+            try:
+                for row in rows:
+                    failed += row["error"].null_count() == 0
+                    writer.append(row)
+            except FramesGoneError as error:
+                context.log.warning(f"frames of {path} are decoded again: {error}")
+                videos_reused -= 1
+                with DecodeWorkers(1) as spare:
+                    for row in _rows(video_id, next(spare.sample([path], rule)), key):
+                        failed += row["error"].null_count() == 0
+                        writer.append(row)
             progress.advance()
     frames = writer.row_count - failed
-    context.log.info(f"{frames} frames of {videos.height} videos, {failed} videos failed")
+    context.log.info(
+        f"{frames} frames of {videos.height} videos, {videos_reused} of them sampled before, "
+        f"{failed} failed"
+    )
     return {
         **written(tables.sampled_frames, writer.row_count),
         "videos": videos.height,
         "frames": frames,
         "videos_failed": failed,
+        "videos_reused": videos_reused,
         "videos_per_second": videos.height / max(progress.seconds, 1e-9),
     }
 
 
-def _rows(video_id: str, path: str, rule: SamplingRule) -> Iterator[dict[str, object]]:
+def _rows(video_id: str, frames: Iterator[EncodedFrame], key: str) -> Iterator[pl.DataFrame]:
     """A row for every frame, and one with the reason if the video cannot be read to the end."""
-    empty: dict[str, object] = dict.fromkeys(SampledFrames.column_names())
     try:
-        for frame in sample_frames(path, rule):
-            image = encode_image(frame.rgb)
-            yield empty | {
-                "video_id": video_id,
-                "frame_index": frame.index,
-                "pts": frame.pts,
-                "timestamp_seconds": frame.timestamp_seconds,
-                "width": frame.rgb.shape[1],
-                "height": frame.rgb.shape[0],
-                "image": image.data,
-                "image_format": image.format,
-            }
-    except (UnreadableVideoError, OSError) as error:
-        yield empty | {"video_id": video_id, "error": str(error)}
+        for frame in frames:
+            yield _row(
+                video_id=video_id,
+                frame_index=frame.index,
+                pts=frame.pts,
+                timestamp_seconds=frame.timestamp_seconds,
+                width=frame.width,
+                height=frame.height,
+                image=frame.image.data,
+                image_format=frame.image.format,
+                image_hash=frame.image_hash,
+                sampling_key=key,
+            )
+    except UnreadableVideoError as error:
+        yield _row(video_id=video_id, error=str(error))
 
 
-def _frame(row: dict[str, object]) -> pl.DataFrame:
-    return pl.DataFrame([row], schema=SampledFrames.create_empty().drop("date").schema)
+def _row(**values: object) -> pl.DataFrame:
+    schema = SampledFrames.create_empty().drop("date").schema
+    return pl.DataFrame([dict.fromkeys(schema) | values], schema=schema)

@@ -1,24 +1,33 @@
 """The day's videos: what they are, and which cannot be read."""
 
 import datetime as dt
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
 from ocr_assets.assets.metadata import written
 from ocr_assets.progress import Progress
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import SOURCE, SOURCE_FINGERPRINT, VideoSource
 from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.schemas import OK, UNREADABLE, VideoManifest
-from ocr_assets.video.inspection import inspect_video
+from ocr_assets.video.inspection import Inspection
 from ocr_assets.video.listing import Sample, VideoReference
+from ocr_assets.video.workers import DecodeWorkers
 
 SAMPLES_PER_APPEND = 200
+
+
+class VideoManifestConfig(dg.Config):
+    """How the videos are looked at."""
+
+    decode_workers: int | None = decode_workers_field()
 
 
 @daily_asset(
@@ -27,23 +36,36 @@ SAMPLES_PER_APPEND = 200
     code_version="1",
 )
 def video_manifest(
-    context: dg.AssetExecutionContext, video_source: VideoSource, tables: Tables
+    context: dg.AssetExecutionContext,
+    config: VideoManifestConfig,
+    video_source: VideoSource,
+    tables: Tables,
 ) -> dg.MaterializeResult[None]:
     """One row per video of every sample of the day, by content; unreadable ones with the reason."""
-    return each_day(context, lambda date: _list_videos(context, date, video_source, tables))
+    return each_day(context, lambda date: _list_videos(context, date, config, video_source, tables))
 
 
 def _list_videos(
-    context: dg.AssetExecutionContext, date: dt.date, video_source: VideoSource, tables: Tables
+    context: dg.AssetExecutionContext,
+    date: dt.date,
+    config: VideoManifestConfig,
+    video_source: VideoSource,
+    tables: Tables,
 ) -> dict[str, Any]:
     progress = Progress(context.log.info, "samples")
     statuses: Counter[str] = Counter()
     pending: list[dict[str, object]] = []
     # Before the samples are listed, so that what changes meanwhile counts as changed afterwards.
     state = video_source.state(date)
-    with tables.video_manifest.replace(date) as writer:
-        for index, sample in enumerate(video_source.samples(date)):
-            rows = list(_rows(index, sample))
+    with (
+        tables.video_manifest.replace(date) as writer,
+        DecodeWorkers(worker_count(config.decode_workers)) as workers,
+    ):
+        # The same samples twice: the workers look at the videos of the next ones already.
+        samples, ahead = itertools.tee(video_source.samples(date))
+        inspections = workers.inspect(_readable_paths(ahead))
+        for index, sample in enumerate(samples):
+            rows = list(_rows(index, sample, inspections))
             statuses.update(str(row["status"]) for row in rows)
             pending += rows
             progress.advance()
@@ -67,7 +89,13 @@ def _list_videos(
     }
 
 
-def _rows(index: int, sample: Sample) -> Iterator[dict[str, object]]:
+def _readable_paths(samples: Iterable[Sample]) -> Iterator[str]:
+    return (video.path for sample in samples for video in sample.videos if video.error is None)
+
+
+def _rows(
+    index: int, sample: Sample, inspections: Iterator[Inspection]
+) -> Iterator[dict[str, object]]:
     about_sample = {
         "sample_id": sample.sample_id,
         "sample_index": index,
@@ -77,13 +105,13 @@ def _rows(index: int, sample: Sample) -> Iterator[dict[str, object]]:
         status = OK if sample.error is None else UNREADABLE
         yield {**about_sample, "status": status, "error": sample.error}
     for video_index, video in enumerate(sample.videos):
-        yield {**about_sample, "video_index": video_index, **_about_video(video)}
+        yield {**about_sample, "video_index": video_index, **_about_video(video, inspections)}
 
 
-def _about_video(video: VideoReference) -> dict[str, object]:
+def _about_video(video: VideoReference, inspections: Iterator[Inspection]) -> dict[str, object]:
     if video.error is not None:
         return {"path": video.path, "status": UNREADABLE, "error": video.error}
-    found = inspect_video(video.path)
+    found = next(inspections)
     about_file = {"path": video.path, "video_id": found.video_id, "bytes": found.bytes}
     if found.info is None:
         return {**about_file, "status": UNREADABLE, "error": found.error}

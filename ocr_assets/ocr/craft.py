@@ -170,8 +170,14 @@ class Craft:
 
     def _layer(self, weight: Tensor, bias: Tensor, *, relu: bool, dilation: int = 1) -> Layer:
         out_channels, in_channels, side, _ = weight.shape
+        if side == 1:
+            return _Pointwise(
+                weight[:, :, 0, 0].to(self._device, self._dtype),
+                bias.to(self._device, self._dtype),
+                relu=relu,
+            )
         # Of three channels, or to few, the transforms would cost more than they save.
-        if not self._winograd or side == 1 or in_channels < 16 or out_channels < 16:
+        if not self._winograd or in_channels < 16 or out_channels < 16:
             return _Direct(
                 weight.to(self._device, self._dtype),
                 bias.to(self._device, self._dtype),
@@ -182,8 +188,23 @@ class Craft:
         return convolution if dilation == 1 else _Dilated(convolution, dilation)
 
 
+class _Pointwise:
+    """A 1x1 convolution, which is a matrix product, then a bias, then maybe ReLU."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, relu: bool) -> None:
+        self._weight = weight.contiguous()
+        self._bias = bias
+        self._relu = relu
+
+    def __call__(self, x: Tensor) -> Tensor:
+        from torch.nn.functional import linear
+
+        out = linear(x, self._weight, self._bias)
+        return out.relu_() if self._relu else out
+
+
 class _Direct:
-    """A convolution that keeps the size, then a bias, then maybe ReLU."""
+    """A 3x3 convolution that keeps the size, then a bias, then maybe ReLU."""
 
     def __init__(self, weight: Tensor, bias: Tensor, *, relu: bool, dilation: int) -> None:
         import torch
@@ -192,7 +213,6 @@ class _Direct:
         self._bias = bias
         self._relu = relu
         self._dilation = dilation
-        self._padding = dilation * (weight.shape[-1] // 2)
 
     def __call__(self, x: Tensor) -> Tensor:
         from torch.nn.functional import conv2d
@@ -201,7 +221,7 @@ class _Direct:
             _channels_first(x),
             self._weight,
             self._bias,
-            padding=self._padding,
+            padding=self._dilation,
             dilation=self._dilation,
         )
         return _channels_last(out.relu_() if self._relu else out)

@@ -3,7 +3,7 @@
 ```python
 with DetectionSession(shared_pool(), settings, Sizing(), policy, print) as session:
     pending = session.begin([rgb, rgb], DetectionThresholds())
-    outcomes = [wait() for wait in pending]
+    outcomes = [one.result() for one in pending]
 ```
 """
 
@@ -55,7 +55,29 @@ class Detected:
 
 
 Outcome = Detected | DetectionError
-PendingOutcome = Callable[[], Outcome]
+
+
+class PendingOutcome:
+    """What will have come of one frame."""
+
+    def __init__(
+        self, result: Callable[[], Outcome], done: Callable[[], bool] = lambda: True
+    ) -> None:
+        """See the methods of the same names."""
+        self._result = result
+        self._done = done
+
+    def done(self) -> bool:
+        """Whether `result` would return at once."""
+        return self._done()
+
+    def result(self) -> Outcome:
+        """Waits for it.
+
+        Raises:
+            DeviceFaultError: CUDA is broken in this process.
+        """
+        return self._result()
 
 
 @dataclass
@@ -140,7 +162,7 @@ class DetectionSession:
 
     def detect(self, pictures: Sequence[Picture], thresholds: DetectionThresholds) -> list[Outcome]:
         """Begins with the pictures and waits for the outcome of each, in order; see `begin`."""
-        return [wait() for wait in self.begin(pictures, thresholds)]
+        return [pending.result() for pending in self.begin(pictures, thresholds)]
 
     def begin(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
@@ -152,7 +174,7 @@ class DetectionSession:
             thresholds: EasyOCR's parameters.
 
         Returns:
-            For each picture, in order, what to call to wait for its outcome.
+            For each picture, in order, its outcome to wait for.
 
         Raises:
             NoRoomError: There was no room for a reader, for as long as the policy waits, or there
@@ -178,7 +200,7 @@ class DetectionSession:
             if len(pictures) == 1:
                 return [_known(error)]
             # One of them; the others are not to suffer for it.
-            return [wait for rgb in pictures for wait in self.begin([rgb], thresholds)]
+            return [pending for rgb in pictures for pending in self.begin([rgb], thresholds)]
         except LeaseTooSmallError as reason:
             self._leave(reader, str(reason))
             return []
@@ -202,7 +224,10 @@ class DetectionSession:
         self._excluded.pop(reader.placed.device_id, None)
         self.tally.frames[reader.device] += len(begun)
         return [
-            functools.partial(self._outcome, reader, reader.device, found, (width, height))
+            PendingOutcome(
+                functools.partial(self._outcome, reader, reader.device, found, (width, height)),
+                found.done,
+            )
             for found in begun
         ]
 
@@ -389,7 +414,7 @@ class DetectionSession:
 
 
 def _known(outcome: Outcome) -> PendingOutcome:
-    return lambda: outcome
+    return PendingOutcome(lambda: outcome)
 
 
 def _too_large(width: int, height: int, error: OutOfDeviceMemoryError) -> DetectionError:

@@ -28,6 +28,15 @@ class ContactSheet:
         self._size = size
         self._cells: dict[str, tuple[float, NDArray[np.uint8]]] = {}
 
+    def wants(self, ratio: float, video_id: str) -> bool:
+        """Whether a frame of that video, so covered, is among the most covered ones so far."""
+        shown = self._cells.get(video_id)
+        if shown is not None:
+            return ratio > shown[0]
+        return len(self._cells) < self._size or ratio > min(
+            covered for covered, _ in self._cells.values()
+        )
+
     def consider(
         self, rgb: NDArray[np.uint8], boxes: Sequence[TextBox], ratio: float, video_id: str
     ) -> None:
@@ -39,15 +48,10 @@ class ContactSheet:
             ratio: How covered it is.
             video_id: Of each video, one frame is shown.
         """
-        shown = self._cells.get(video_id)
-        if shown is not None:
-            if ratio <= shown[0]:
-                return
-        elif len(self._cells) == self._size:
-            least = min(self._cells, key=lambda key: self._cells[key][0])
-            if ratio <= self._cells[least][0]:
-                return
-            del self._cells[least]
+        if not self.wants(ratio, video_id):
+            return
+        if video_id not in self._cells and len(self._cells) == self._size:
+            del self._cells[min(self._cells, key=lambda key: self._cells[key][0])]
         self._cells[video_id] = (ratio, _cell(rgb, boxes, f"{ratio:.3f}  {video_id[:8]}"))
 
     def jpeg(self) -> bytes:

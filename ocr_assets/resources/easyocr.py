@@ -12,7 +12,7 @@ from ocr_assets.config_fields import DAY_SECONDS, number, with_defaults
 from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.gpu.slots import Plan, make_plan
-from ocr_assets.ocr.detector import ModelSettings
+from ocr_assets.ocr.detector import ModelSettings, Precision
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool, shared_pool
 from ocr_assets.ocr.session import DetectionSession
@@ -33,6 +33,14 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     recognize: bool = Field(
         default=False, description="Whether text is read too, not only found. Several times slower."
+    )
+    precision: Precision = Field(
+        default="auto",
+        description=(
+            "`exact`: fp32, scores within 1e-5 of EasyOCR's. `auto`: bf16 where the CPU or GPU has "
+            "it in hardware, else fp16 on a GPU that has that, else as `exact`. `bf16` and `fp16` "
+            "are for trying out: without hardware for them they are slow."
+        ),
     )
     device: DevicePolicy = Field(
         default="auto",
@@ -60,7 +68,9 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             "rarely go faster."
         ),
     )
-    max_batch_frames: int = number(4, 1, 256, "Most frames at once on a GPU. On the CPU it is one.")
+    max_batch_frames: int = number(
+        4, 1, 256, "Most frames at once on a GPU. On the CPU it is one a core."
+    )
     max_fraction: float = number(
         0.9, 0, 1, "Greatest share of a GPU's memory that all models together may take.", above=True
     )
@@ -177,6 +187,7 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             recognize=self.recognize,
             weights_directory=self.weights_directory,
             download_enabled=self.download_enabled,
+            precision=self.precision,
         )
 
     def sizing(self) -> Sizing:

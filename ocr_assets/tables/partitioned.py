@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 import dataframely as dy
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
@@ -101,7 +101,7 @@ class PartitionedTable:
         Raises:
             PartitionMissingError: The day was never written.
         """
-        return _scan(self.parts(date), date)
+        return self._scan(self.parts(date), date)
 
     def scan_parts(self, date: dt.date) -> Iterator[pl.LazyFrame]:
         """The rows of one day, one part after the other, each small enough to hold in memory.
@@ -114,7 +114,43 @@ class PartitionedTable:
 
     def scan_part(self, path: Path, date: dt.date) -> pl.LazyFrame:
         """The rows of one of `parts(date)`."""
-        return _scan([path], date)
+        return self._scan([path], date)
+
+    def scan_near(self, date: dt.date, days: int) -> pl.LazyFrame | None:
+        """The rows of every partition at most so many days before or after one, and of that one.
+
+        Args:
+            date: The day in the middle; it need not have a partition.
+            days: How far to look, at least 0.
+
+        Returns:
+            The rows, day by day; None if there is no partition.
+        """
+        near = self.parts_near(date, days)
+        return pl.concat([self._scan(near[day], day) for day in sorted(near)]) if near else None
+
+    def parts_near(self, date: dt.date, days: int) -> dict[dt.date, list[Path]]:
+        """The part files of the same partitions, nearest day first, the earlier one of two.
+
+        Their names come from the table's log: whether the files are still there is not looked at.
+        """
+        if not DeltaTable.is_deltatable(self.uri):
+            return {}
+        reach = dt.timedelta(days)
+        names: dict[dt.date, list[str]] = {}
+        for uri in DeltaTable(self.uri).file_uris(
+            file_pruning_predicate=[
+                ("date", ">=", (date - reach).isoformat()),
+                ("date", "<=", (date + reach).isoformat()),
+            ]
+        ):
+            path = PurePosixPath(uri)
+            day = dt.date.fromisoformat(path.parent.name.removeprefix("date="))
+            names.setdefault(day, []).append(path.name)
+        return {
+            day: [self.path / _folder(day) / name for name in sorted(names[day])]
+            for day in sorted(names, key=lambda day: (abs(day - date), day))
+        }
 
     def parts(self, date: dt.date) -> list[Path]:
         """The part files of one day, in the order they were written.
@@ -178,7 +214,29 @@ class PartitionedTable:
                 if not DeltaTable.is_deltatable(self.uri):
                     raise
                 # Another process created it in the same moment.
-        return DeltaTable(self.uri)
+        return self._with_new_columns(DeltaTable(self.uri))
+
+    def _with_new_columns(self, table: DeltaTable) -> DeltaTable:
+        """Adds to a table of an earlier version the columns that its schema has gained since."""
+        known = {field.name for field in table.schema().fields}
+        columns = Schema.from_arrow(self.schema.create_empty().schema).fields
+        new = [field for field in columns if field.name not in known]
+        if not new:
+            return table
+        try:
+            table.alter.add_columns(new)
+        except CommitFailedError:
+            table = DeltaTable(self.uri)
+            if not {field.name for field in new} <= {field.name for field in table.schema().fields}:
+                raise
+            # Another process added them in the same moment.
+        return table
+
+    def _scan(self, paths: list[Path], date: dt.date) -> pl.LazyFrame:
+        """Columns that the schema has gained since a part was written are null in it."""
+        columns = self.schema.create_empty().drop("date").schema
+        rows = pl.scan_parquet(paths, glob=False, schema=columns, missing_columns="insert")
+        return rows.select(pl.lit(date).alias("date"), pl.all())
 
     def write_part(
         self,
@@ -211,10 +269,6 @@ def _committed_names(table: DeltaTable, date: dt.date) -> set[str]:
     # Names only: the paths come percent-encoded, which polars and the file system would not find.
     uris = table.file_uris(file_pruning_predicate=[("date", "=", date.isoformat())])
     return {PurePosixPath(uri).name for uri in uris}
-
-
-def _scan(paths: list[Path], date: dt.date) -> pl.LazyFrame:
-    return pl.scan_parquet(paths, glob=False).select(pl.lit(date).alias("date"), pl.all())
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,16 @@ class SampledFrames(dy.Schema):
     image_format = dy.String(
         nullable=True, description="How `image` is compressed: `webp` or `png`; null with `error`"
     )
+    image_hash = dy.String(
+        nullable=True,
+        description="Fingerprint of the picture (size and pixels), hex; null with `error`, and in "
+        "partitions of earlier versions",
+    )
+    sampling_key = dy.String(
+        nullable=True,
+        description="What decides on the frames besides the video, as a hash: the rule and the "
+        "version of the code; null with `error`, and in partitions of earlier versions",
+    )
     error = dy.String(nullable=True, description="Why the video gave no frame; null on a frame")
 
 
@@ -137,6 +147,14 @@ class OcrBoxes(dy.Schema):
         nullable=True,
         min=0,
         description="The frame's share of the time its batch took, in ms; null with `error`",
+    )
+    image_hash = dy.String(
+        nullable=True, description="As in sampled_frames; null where the video gave no frame"
+    )
+    detection_key = dy.String(
+        nullable=True,
+        description="What decides on the boxes besides the picture, as a hash: settings, weights "
+        "and the version of the code; null with `error`, and in partitions of earlier versions",
     )
     error = dy.String(nullable=True, description="Why there are no boxes; null where there are")
 

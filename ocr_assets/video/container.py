@@ -84,6 +84,7 @@ def open_video(path: str | Path) -> Iterator[OpenVideo]:
             # PyAV leaves the context out, whatever its types say, where FFmpeg has no decoder.
             if cast("object", streams[0].codec_context) is None:
                 raise UnreadableVideoError("there is no decoder for its video codec")
+            streams[0].codec_context.thread_count = 1  # videos are decoded side by side instead
             yield OpenVideo(container, streams[0])
     except av.error.FFmpegError as error:
         raise UnreadableVideoError(_sentence(error)) from error
@@ -91,36 +92,29 @@ def open_video(path: str | Path) -> Iterator[OpenVideo]:
         raise UnreadableVideoError("its streams change while it is being read") from error
 
 
-def measure_span(video: OpenVideo) -> Span:
-    """The span the container states, else the one its packets show.
+def stated_span(video: OpenVideo) -> Span | None:
+    """The span the container states; None if it does not, or not credibly.
 
     MPEG-TS and -PS, Matroska, WebM and fragmented MP4 do not state how many frames they hold, and
     most of them no duration; AVI states what its writer planned, and a fragmented MP4 may state its
-    first fragment's. Their packets are read, not decoded, which moves the read position.
+    first fragment's.
+
+    Raises:
+        UnreadableVideoError: The stream has no time base.
+    """
+    stream, time_base = video.stream, _time_base(video)
+    if stream.duration is not None and stream.duration > 0 and _states_frames(video, time_base):
+        return Span(stream.start_time or 0, stream.duration, stream.frames, time_base, 0)
+    return None
+
+
+def span_of_packets(video: OpenVideo) -> Span:
+    """The span that the packets show. They are read, not decoded, which moves the read position.
 
     Raises:
         UnreadableVideoError: There are no packets.
     """
-    stream = video.stream
-    time_base = stream.time_base
-    if time_base is None:
-        raise UnreadableVideoError("its video stream has no time base")
-    if stream.duration is not None and stream.duration > 0 and _states_frames(video, time_base):
-        return Span(stream.start_time or 0, stream.duration, stream.frames, time_base, 0)
-    return _span_of_packets(video, time_base)
-
-
-def _states_frames(video: OpenVideo, time_base: Fraction) -> bool:
-    stream = video.stream
-    if stream.frames <= 0 or video.container.format.name == "avi":
-        return False
-    if stream.average_rate is None or stream.duration is None:
-        return True
-    expected = float(stream.duration * time_base * stream.average_rate)
-    return abs(stream.frames - expected) <= max(2.0, expected / 10)
-
-
-def _span_of_packets(video: OpenVideo, time_base: Fraction) -> Span:
+    time_base = _time_base(video)
     rate = video.stream.average_rate or video.stream.guessed_rate
     frame_duration = round(1 / (rate * time_base)) if rate else 0
     start: int | None = None
@@ -138,6 +132,22 @@ def _span_of_packets(video: OpenVideo, time_base: Fraction) -> Span:
     # Where ticks are as long as frames, timestamps are counts and nothing is rounded.
     rounding_pts = 1 if (end - start) / count > 2 else 0
     return Span(start, end - start, count, time_base, rounding_pts)
+
+
+def _time_base(video: OpenVideo) -> Fraction:
+    if video.stream.time_base is None:
+        raise UnreadableVideoError("its video stream has no time base")
+    return video.stream.time_base
+
+
+def _states_frames(video: OpenVideo, time_base: Fraction) -> bool:
+    stream = video.stream
+    if stream.frames <= 0 or video.container.format.name == "avi":
+        return False
+    if stream.average_rate is None or stream.duration is None:
+        return True
+    expected = float(stream.duration * time_base * stream.average_rate)
+    return abs(stream.frames - expected) <= max(2.0, expected / 10)
 
 
 def _sentence(error: Exception) -> str:

@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -41,6 +40,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     Raises:
         ValueError: The bytes are not an image.
     """
+    import cv2  # here, since the processes that only encode do without it
+
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
         raise ValueError(f"{len(data)} bytes that are not an image")

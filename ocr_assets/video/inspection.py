@@ -1,5 +1,6 @@
 """Everything the manifest says of one video, or why it cannot be read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +28,19 @@ class Inspection:
 
 def inspect_video(path: str | Path) -> Inspection:
     """Fingerprints and probes a file; whatever is wrong with it comes back as `error`."""
+    *_, known = inspect_in_steps(path)
+    return known
+
+
+def inspect_in_steps(path: str | Path) -> Iterator[Inspection]:
+    """The same, with what is known before the file is given to a decoder as a first result."""
     video_id = size = None
     try:
         size = Path(path).stat().st_size
         video_id = fingerprint(path)
-        return Inspection(video_id, size, probe(path))
+        yield Inspection(video_id, size)
+        yield Inspection(video_id, size, probe(path))
     except OSError as error:
-        return Inspection(video_id, size, error=error.strerror or str(error))
+        yield Inspection(video_id, size, error=error.strerror or str(error))
     except UnreadableVideoError as error:
-        return Inspection(video_id, size, error=str(error))
+        yield Inspection(video_id, size, error=str(error))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ocr_assets.video.container import OpenVideo, UnreadableVideoError, measure_span, open_video
+from ocr_assets.video.container import OpenVideo, UnreadableVideoError
 from ocr_assets.video.frames import FrameReader
 
 
@@ -39,13 +39,13 @@ def probe(path: str | Path) -> VideoInfo:
     """
     if Path(path).stat().st_size == 0:
         raise UnreadableVideoError("the file is empty")
-    with open_video(path) as video:
+    with FrameReader(path) as reader:
+        video = reader.video
         _refuse_truncated(video)
         container = _container_name(path, video.container.format.name)
         codec = video.stream.codec_context.codec.canonical_name
         rate = video.stream.average_rate or video.stream.guessed_rate
-        span = measure_span(video)
-    with FrameReader(path, span) as reader:
+        span = reader.span
         first = reader.first_at_or_after(Fraction(span.start_pts))
         width, height = first.size
     return VideoInfo(

@@ -6,6 +6,7 @@ for frame in sample_frames("clip.mp4", SamplingRule(frame_sample_num=3)):
 ```
 """
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ocr_assets.video.container import Span, measure_span, open_video
+from ocr_assets.video.container import Span
 from ocr_assets.video.frames import DecodedFrame, FrameReader
+
+# To be raised when other frames are taken, or pictures are compressed to other bytes or hashed
+# otherwise: frames of an earlier version are not reused then.
+SAMPLING_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,18 @@ class SamplingRule:
         every = self.sample_every_seconds
         if every is not None and not (every > 0 and math.isfinite(every)):
             raise ValueError(f"sample_every_seconds {every} is not a number above 0")
+
+
+def sampling_key(rule: SamplingRule) -> str:
+    """Equal for what gives equal rows for equal videos: the rule, and the version of the code.
+
+    Returns:
+        32 hexadecimal digits (BLAKE2b, 128 bits).
+    """
+    every = rule.sample_every_seconds
+    taken = f"{rule.frame_sample_num} frames" if every is None else f"every {every!r} s"
+    text = f"version {SAMPLING_VERSION}: {taken}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -69,9 +86,8 @@ def sample_frames(path: str | Path, rule: SamplingRule) -> Iterator[SampledFrame
     Raises:
         UnreadableVideoError: The file cannot be decoded; frames already given stay good.
     """
-    with open_video(path) as video:
-        span = measure_span(video)
-    with FrameReader(path, span) as reader:
+    with FrameReader(path) as reader:
+        span = reader.span
         frames = (
             _evenly_spread(reader, span, rule.frame_sample_num)
             if rule.sample_every_seconds is None

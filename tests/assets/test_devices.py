@@ -35,8 +35,11 @@ def bench(tmp_path: Path) -> Iterator[str]:
 def make_clips(folder: Path, count: int) -> Path:
     (folder / DAY).mkdir(parents=True)
     for number in range(count):
-        line = Line("SUBTITLE", 60, 120 + 20 * number, 30 + 4 * number)
-        write_video(folder / DAY / f"{number}.mp4", [text_picture([line])[:256, :320]] * 3)
+        frames = [
+            text_picture([Line("SUBTITLE", 60, 120 + 20 * number + 5 * frame, 30 + 4 * number)])
+            for frame in range(6)
+        ]
+        write_video(folder / DAY / f"{number}.mp4", [frame[:256, :320] for frame in frames])
     return folder
 
 
@@ -80,10 +83,13 @@ def test_a_day_begins_on_the_cpu_while_the_gpu_is_full_and_ends_on_the_gpu(
     videos = make_clips(tmp_path / "videos", 4)
     result = materialize_day(videos, tmp_path / "data", easyocr=resource(bench, tmp_path))
     devices = [row["device"] for row in rows(tmp_path / "data", "ocr_boxes")]
-    assert devices == ["cpu"] * 5 + ["cuda:0"] * 7
+    # On the CPU each core has a frame of its own, so the fifth may not be the last one there.
+    on_cpu = devices.count("cpu")
+    assert 5 <= on_cpu < 12
+    assert devices == ["cpu"] * on_cpu + ["cuda:0"] * (12 - on_cpu)
     found = metadata(result)
-    assert found["devices"] == {"cpu": 5, "cuda:0": 7}
-    assert found["device_share"] == {"cpu": 5 / 12, "cuda:0": 7 / 12}
+    assert found["devices"] == {"cpu": on_cpu, "cuda:0": 12 - on_cpu}
+    assert found["device_share"] == {"cpu": on_cpu / 12, "cuda:0": 1 - on_cpu / 12}
     assert found["fallbacks"] == 1
     assert found["gpu_lease_bytes"] > found["gpu_peak_bytes"] > 0
 

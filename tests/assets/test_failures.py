@@ -58,7 +58,7 @@ def test_a_frame_that_the_detector_cannot_process_is_quarantined(
     materialize_day(videos, data)
     (row,) = rows(data, "filtered_dataset")
     assert row["verdict"] == "quarantine"
-    assert row["reason"].startswith("EasyOCR fails on 1x4000 pixels")
+    assert row["reason"].startswith("1x4000 pixels leave 0x2560 on a canvas")
 
 
 def test_boxes_older_than_the_manifest_quarantine_what_they_lack(

@@ -55,7 +55,8 @@ def bench(tmp_path: Path) -> Iterator[str]:
 def videos(tmp_path: Path) -> Path:
     for number, day in enumerate(DAYS):
         (tmp_path / "videos" / day).mkdir(parents=True)
-        write_video(tmp_path / "videos" / day / "clip.mp4", numbered(2 + number))
+        pictures = numbered(64)[10 * number : 11 * number + 2]  # other ones each day
+        write_video(tmp_path / "videos" / day / "clip.mp4", pictures)
     return tmp_path / "videos"
 
 

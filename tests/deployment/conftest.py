@@ -13,15 +13,24 @@ MakeDays = Callable[..., Path]
 
 @pytest.fixture
 def make_days(tmp_path: Path) -> MakeDays:
-    """Makes `videos/<day>/<n>.mp4` for each day, each clip with text of another size."""
+    """Makes `videos/<day>/<n>.mp4` for each day: three pictures each, all of them different.
 
-    def make(days: list[str], clips: int = 1) -> Path:
+    What has been seen before would not be sampled or detected again.
+    """
+
+    def make(days: list[str], clips: int = 1, width: int = 192, height: int = 128) -> Path:
         for day in days:
             folder = tmp_path / "videos" / day
             folder.mkdir(parents=True)
             for number in range(clips):
-                line = Line("SUBTITLE", 20, 60 + 10 * number, 26 + 4 * number)
-                write_video(folder / f"{number}.mp4", [text_picture([line])[:128, :192]] * 3)
+                subtitle = Line("SUBTITLE", 20, 60 + 5 * number, 26 + 2 * number)
+                pictures = [
+                    text_picture(
+                        [subtitle, Line(f"{day} {number} {index}", 4, 12, 14)], width, height
+                    )
+                    for index in range(3)
+                ]
+                write_video(folder / f"{number}.mp4", pictures)
         return tmp_path / "videos"
 
     return make

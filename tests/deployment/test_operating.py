@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.clips import numbered, write_video
+from ocr_assets.demo import Line
+from tests.clips import text_picture, write_video
 from tests.deployment import LOCATION, Deployment, wait_until
 from tests.pipeline import rows
 
@@ -84,8 +85,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def put_video(path: Path, frames: int) -> None:
-    """A video that was not written this minute, and so is whole."""
-    write_video(path, numbered(frames))
+    """A video that was not written this minute, and so is whole; all its pictures are its own."""
+    names = [f"{path.parent.name} {path.stem} {index}" for index in range(frames)]
+    write_video(path, [text_picture([Line(name, 4, 32, 14)], 160, 64) for name in names])
     ten_minutes_ago = time.time() - 600
     os.utime(path, (ten_minutes_ago, ten_minutes_ago))
 

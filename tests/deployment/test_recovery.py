@@ -21,6 +21,7 @@ from tests.pipeline import materialize_day, rows
 pytestmark = pytest.mark.slow
 
 DAY, CLIPS, FRAMES = "2026-01-31", 8, 3
+SIZE = {"width": 640, "height": 360}  # the detector takes its time, in which things are killed
 ONE_VIDEO_A_PART = {"ops": {"sampled_frames": {"config": {"part_max_frames": FRAMES}}}}
 
 
@@ -90,7 +91,7 @@ def test_a_killed_run_gives_back_its_slot_and_lease_and_is_retried_from_where_it
     fake_nvml: FakeNvml, tmp_path: Path, make_days: MakeDays, environment: dict[str, str]
 ) -> None:
     fake_nvml.add_gpu(24 * GIB)
-    videos, data = make_days([DAY], CLIPS), tmp_path / "data"
+    videos, data = make_days([DAY], CLIPS, **SIZE), tmp_path / "data"
     with Deployment(tmp_path / "home", environment | fake_nvml.environment) as deployment:
         run_id = deployment.launch(DAY, ONE_VIDEO_A_PART)
         wait_until(lambda: len(finished_parts(data)) >= 2, "two parts are done", 120)
@@ -111,7 +112,7 @@ def test_a_killed_run_gives_back_its_slot_and_lease_and_is_retried_from_where_it
 def test_after_the_host_was_restarted_runs_that_were_going_are_retried(
     tmp_path: Path, make_days: MakeDays, environment: dict[str, str]
 ) -> None:
-    videos, data = make_days([DAY], CLIPS), tmp_path / "data"
+    videos, data = make_days([DAY], CLIPS, **SIZE), tmp_path / "data"
     with Deployment(tmp_path / "home", environment) as deployment:
         run_id = deployment.launch(DAY, ONE_VIDEO_A_PART)
         wait_until(lambda: len(finished_parts(data)) >= 1, "a part is done", 120)

@@ -26,6 +26,14 @@ class Numbers(dy.Schema):
     number = dy.Int64(min=0)
 
 
+class NumbersWithNames(dy.Schema):
+    """The same in a later version."""
+
+    date = dy.Date()
+    number = dy.Int64(min=0)
+    name = dy.String(nullable=True)
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> PartitionedTable:
     return PartitionedTable(tmp_path / "a folder with ümlauts", "numbers", Numbers)
@@ -178,3 +186,40 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == "first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_days_near_a_day_are_read_together(table: PartitionedTable) -> None:
+    assert table.scan_near(MONDAY, 3650) is None
+    for days in (-3, -2, 0, 1, 3):
+        write(table, MONDAY + dt.timedelta(days), days + 3)
+    write(table, MONDAY, 9)
+    near = table.scan_near(MONDAY, 2)
+    assert near is not None
+    assert near.select(pl.col("date") - MONDAY, "number").collect().rows() == [
+        (dt.timedelta(-2), 1),
+        (dt.timedelta(0), 9),
+        (dt.timedelta(1), 4),
+    ]
+    by_distance = [(day - MONDAY).days for day in table.parts_near(MONDAY, 3)]
+    assert by_distance == [0, 1, -2, -3, 3]
+    assert table.scan_near(MONDAY + dt.timedelta(20), 3) is None
+    (tuesday,) = [frame for frame in [table.scan_near(TUESDAY, 0)] if frame is not None]
+    assert tuesday.collect().rows() == [(TUESDAY, 4)]
+
+
+def test_columns_that_a_schema_gains_are_null_in_what_was_written_before(
+    tmp_path: Path,
+) -> None:
+    before = PartitionedTable(tmp_path, "numbers", Numbers)
+    after = PartitionedTable(tmp_path, "numbers", NumbersWithNames)
+    write(before, MONDAY, 1)
+    write(before, TUESDAY, 2)
+    assert after.scan(MONDAY).collect()["name"].to_list() == [None]
+    with after.replace(TUESDAY) as writer:
+        writer.append(pl.DataFrame({"number": [3], "name": ["three"]}))
+    expected = [(MONDAY, 1, None), (TUESDAY, 3, "three")]
+    near = after.scan_near(MONDAY, 1)
+    assert near is not None
+    assert near.collect().rows() == expected
+    assert pl.scan_delta(after.uri).sort("number").collect().rows() == expected
+    assert [part.collect().width for part in after.scan_parts(MONDAY)] == [3]

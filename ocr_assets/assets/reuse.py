@@ -1,0 +1,67 @@
+"""In which partitions there may be work that need not be done again."""
+
+import datetime as dt
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ocr_assets.config_fields import number
+from ocr_assets.tables.partitioned import PartitionedTable
+
+UNREADABLE_PART = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
+
+def reuse_days_field(what: str) -> Any:
+    """The config field.
+
+    Args:
+        what: What is reused, as the beginning of a sentence.
+    """
+    return number(
+        30,
+        0,
+        3650,
+        (
+            f"{what} are copied from partitions at most so many days before or after, instead of "
+            "made again. 0: from the day's own earlier partition only. null: all are made again."
+        ),
+    )
+
+
+def partitions_to_reuse(
+    table: PartitionedTable,
+    manifest: PartitionedTable,
+    date: dt.date,
+    reuse_days: int | None,
+    video_ids: Collection[str],
+) -> dict[dt.date, list[Path]]:
+    """The partitions of a table that may hold work on the same videos, and their part files.
+
+    The manifest is looked at first, because it is small: of days without a common video nothing is
+    opened.
+
+    Args:
+        table: What is to be reused.
+        manifest: `video_manifest`.
+        date: The partition that is to be made; as it is now, it counts as well.
+        reuse_days: How many days before and after it to look; None for nowhere.
+        video_ids: Its videos.
+
+    Returns:
+        Part files by day, the nearest day first.
+    """
+    if reuse_days is None:
+        return {}
+    near = table.parts_near(date, reuse_days)
+    others = manifest.scan_near(date, reuse_days) if near.keys() - {date} else None
+    if others is None:
+        return {day: near[day] for day in near if day == date}
+    wanted = pl.LazyFrame({"video_id": [*video_ids]}, schema={"video_id": pl.String})
+    common = others.join(wanted, on="video_id", how="semi").select("date").unique()
+    try:
+        days = {date, *common.collect().to_series()}
+    except UNREADABLE_PART:
+        return near  # which of them are of use is found out by looking
+    return {day: near[day] for day in near if day in days}

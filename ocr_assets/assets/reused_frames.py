@@ -1,0 +1,97 @@
+"""Frames that another run has sampled already, from videos of the same content."""
+
+import datetime as dt
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from ocr_assets.assets.reuse import UNREADABLE_PART
+from ocr_assets.tables.partitioned import PartitionedTable
+
+PARTS_IN_MEMORY = 2  # a video's frames can lie on both sides of a border
+
+
+class FramesGoneError(Exception):
+    """A part file that was there can be read no more."""
+
+
+class ReusedFrames:
+    """The rows of `sampled_frames` that need not be made again; part files are read one by one."""
+
+    def __init__(
+        self,
+        table: PartitionedTable,
+        days: dict[dt.date, list[Path]],
+        sampling_key: str,
+        video_ids: Collection[str],
+    ) -> None:
+        """Looks for videos; their images are not read yet.
+
+        Args:
+            table: `sampled_frames`.
+            days: Its partitions to look through and their part files, the nearest first. One of
+                which a file is missing or torn is passed over, and so is a video that could not be
+                read to its end there.
+            sampling_key: That of the frames.
+            video_ids: The videos.
+        """
+        self._table = table
+        self._parts: dict[str, list[tuple[dt.date, Path]]] = {}
+        self._in_memory: dict[Path, pl.DataFrame] = {}
+        missing = set(video_ids)
+        for day, paths in days.items():
+            if not missing:
+                return
+            try:
+                found = self._find(day, paths, sampling_key, missing)
+            except UNREADABLE_PART:
+                continue
+            self._parts |= found
+            missing -= found.keys()
+
+    def __contains__(self, video_id: object) -> bool:
+        """Whether a video's frames are there."""
+        return video_id in self._parts
+
+    def rows(self, video_id: str) -> Iterator[pl.DataFrame]:
+        """A video's rows, without `date`, one by one.
+
+        Raises:
+            FramesGoneError: They are there no more. It comes before the first row.
+        """
+        places = self._parts[video_id]
+        try:
+            parts = [self._load(day, path) for day, path in places[:PARTS_IN_MEMORY]]
+        except UNREADABLE_PART as error:
+            raise FramesGoneError(str(error)) from error
+        for number, (day, path) in enumerate(places):
+            part = parts[number] if number < len(parts) else self._load(day, path)
+            yield from part.filter(pl.col("video_id") == video_id).iter_slices(1)
+
+    def _load(self, day: dt.date, path: Path) -> pl.DataFrame:
+        if path not in self._in_memory:
+            while len(self._in_memory) >= PARTS_IN_MEMORY:
+                del self._in_memory[next(iter(self._in_memory))]
+            self._in_memory[path] = self._table.scan_part(path, day).drop("date").collect()
+        return self._in_memory[path]
+
+    def _find(
+        self, day: dt.date, paths: list[Path], sampling_key: str, video_ids: Collection[str]
+    ) -> dict[str, list[tuple[dt.date, Path]]]:
+        found: dict[str, list[tuple[dt.date, Path]]] = {}
+        refused: set[str] = set()
+        is_good = (pl.col("sampling_key") == sampling_key) & pl.col("error").is_null()
+        for path in paths:
+            videos = (
+                self._table.scan_part(path, day)
+                .group_by("video_id", maintain_order=True)
+                .agg(is_good.fill_null(value=False).all().alias("is_good"))
+                .collect()
+            )
+            for video_id, good in videos.iter_rows():
+                if not good:
+                    refused.add(video_id)
+                elif video_id in video_ids:
+                    found.setdefault(video_id, []).append((day, path))
+        return {video_id: places for video_id, places in found.items() if video_id not in refused}
