@@ -46,7 +46,7 @@ def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Sets the limits of the pools to what this machine can do now: one step for each reader "
-        "that fits, one for every second core. Limits that an operator has set are left alone."
+        "that fits, one or two steps that decode. Limits that an operator has set are left alone."
     ),
 )
 def pool_limits(context: dg.SensorEvaluationContext, easyocr: EasyOCRResource) -> dg.SkipReason:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import shapely
 
 from ocr_assets.ocr.boxes import TextBox
@@ -33,9 +34,27 @@ def union_area_ratio(boxes: Sequence[TextBox], width: int, height: int) -> float
     """Share of the frame that lies under at least one box, in [0, 1]."""
     if not boxes:
         return 0.0
-    shapes = shapely.make_valid(shapely.polygons([box.points for box in boxes]))
-    covered = shapely.intersection(shapely.union_all(shapes), shapely.box(0, 0, width, height))
-    return min(float(shapely.area(covered)) / (width * height), 1.0)
+    if all(box.kind == "rect" for box in boxes):
+        covered = _area_under_rectangles(boxes, width, height)
+    else:
+        # Boxes without area make GEOS divide by zero on its way to the right result.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shapes = shapely.make_valid(shapely.polygons([box.points for box in boxes]))
+            frame = shapely.box(0, 0, width, height)
+            union = shapely.intersection(shapely.union_all(shapes), frame)
+        covered = float(shapely.area(union))
+    return min(covered / (width * height), 1.0)
+
+
+def _area_under_rectangles(boxes: Sequence[TextBox], width: int, height: int) -> float:
+    """On the grid of all their sides, where every cell is covered or is not."""
+    corners = np.array([[box.points[0], box.points[2]] for box in boxes]).clip(0, (width, height))
+    xs, columns = np.unique(corners[:, :, 0], return_inverse=True)
+    ys, rows = np.unique(corners[:, :, 1], return_inverse=True)
+    covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)
+    for (left, right), (top, bottom) in zip(columns.tolist(), rows.tolist(), strict=True):
+        covered[top:bottom, left:right] = True
+    return float(np.diff(ys) @ covered @ np.diff(xs))
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,15 @@ from dagster._core.system_config.objects import ResolvedRunConfig
 
 from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after_fault
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
+from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
+from ocr_assets.assets.video_manifest import VideoManifestConfig
 from ocr_assets.run_launcher import RunProcess
 
 CONFIGS: Mapping[str, type[dg.Config]] = {
+    "video_manifest": VideoManifestConfig,
     "sampled_frames": SampledFramesConfig,
+    "ocr_boxes": OcrBoxesConfig,
     "filtered_dataset": FilteredDatasetConfig,
 }
 

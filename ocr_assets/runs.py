@@ -1,5 +1,6 @@
 """One day, from its videos to its filtered dataset, run through Dagster from Python."""
 
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -18,6 +19,7 @@ from ocr_assets.coverage import FilterRule, Verdict
 from ocr_assets.gpu.placement import DevicePolicy
 from ocr_assets.instance import has_home, open_instance
 from ocr_assets.settings import Layout
+from ocr_assets.step_bars import step_bars
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from ocr_assets.video.sampling import SamplingRule
 
@@ -85,7 +87,7 @@ def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
 
     Args:
         request: What to run.
-        quiet: Whether to keep progress from standard error.
+        quiet: Whether to keep progress from standard error; on a terminal it is shown by bars.
 
     Raises:
         RunFailedError: The run could not start, or a step or a blocking check failed.
@@ -96,7 +98,8 @@ def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
         if request.date < settings.first_date():
             # Read when the partitions are defined, which is when the definitions are imported.
             os.environ[settings.FIRST_DATE_VARIABLE] = request.date.isoformat()
-        with _instance() as instance:
+        bars = contextlib.nullcontext() if quiet else step_bars()
+        with _instance() as instance, bars:
             # With the job's own executor, which execute_in_process would replace.
             result = dg.execute_job(
                 dg.reconstructable(quiet_job if quiet else terminal_job),

@@ -54,6 +54,7 @@ def test_demo_filters_its_clips_and_says_where_everything_is(tmp_path: Path) -> 
     }
     assert "4 kept, 2 dropped, 1 quarantined" in done.stdout
     assert "ocr_boxes         detecting on " in done.stderr
+    assert "\x1b" not in done.stderr  # no bars where there is no terminal
     (kept,) = (tmp_path / "ocr_assets_demo" / "data" / "kept").glob("*/kept.jsonl")
     assert str(kept) in done.stdout
     assert len(kept.read_text().splitlines()) == 4

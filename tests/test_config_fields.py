@@ -8,13 +8,23 @@ import pytest
 from pydantic import ValidationError
 
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
+from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
+from ocr_assets.assets.video_manifest import VideoManifestConfig
 from ocr_assets.config_fields import number, with_defaults
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 
-CONFIGS = (FilteredDatasetConfig, SampledFramesConfig, EasyOCRResource, Tables, VideoSource)
+CONFIGS = (
+    FilteredDatasetConfig,
+    OcrBoxesConfig,
+    SampledFramesConfig,
+    VideoManifestConfig,
+    EasyOCRResource,
+    Tables,
+    VideoSource,
+)
 
 
 class Size(dg.Config):

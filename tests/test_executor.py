@@ -132,6 +132,9 @@ def test_a_waiting_step_starts_when_the_limit_is_raised(instance: dg.DagsterInst
     [
         ("sampled_frames", {"frame_sample_num": 0}, "frame_sample_num: .*greater than or equal"),
         ("sampled_frames", {"sample_every_seconds": -1.0}, "sample_every_seconds: .*greater than"),
+        ("sampled_frames", {"reuse_days": -1}, "reuse_days: .*greater than or equal"),
+        ("video_manifest", {"decode_workers": 0}, "decode_workers: .*greater than or equal"),
+        ("ocr_boxes", {"reuse_days": 10_000}, "reuse_days: .*less than or equal"),
         ("filtered_dataset", {"min_area_ratio": 0.5, "max_area_ratio": 0.1}, "0.5.*0.1"),
     ],
 )

@@ -12,7 +12,8 @@ from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.video_source import SourceMissingError
 from ocr_assets.tables.day_lock import DaysLockedError
-from ocr_assets.tables.partitioned import PartitionConflictError, PartitionMissingError
+from ocr_assets.tables.partition_writer import PartitionConflictError
+from ocr_assets.tables.partitioned import PartitionMissingError
 
 # Errors of the operating system that will be the same a moment later.
 LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})

@@ -17,7 +17,7 @@ from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.progress import Progress
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.partitioned import PartSize
+from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import OK, SampledFrames
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame

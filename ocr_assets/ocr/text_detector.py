@@ -35,7 +35,9 @@ from ocr_assets.ocr.detector import (
     ModelSettings,
     Precision,
 )
+from ocr_assets.ocr.extraction_processes import ExtractionProcesses
 from ocr_assets.ocr.text_boxes import extract_boxes
+from ocr_assets.ocr.text_regions import ScoreMap
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.ocr.weights import DETECTOR_FILE
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 BF16_HARDWARE = ("amx_bf16", "avx512_bf16", "bf16")  # the last is ARM's
 BF16_CAPABILITY, FP16_CAPABILITY = (8, 0), (7, 0)  # of CUDA devices, from Ampere and Volta on
-MOST_EXTRACTORS = 4  # threads that make boxes of a GPU's score maps
+MOST_EXTRACTORS = 4  # threads, each with a process, that make boxes of a GPU's score maps
 
 
 class TextDetector:
@@ -74,6 +76,7 @@ class TextDetector:
         self._workers = _executor(
             1 if device == "cpu" else min(host.usable_cores(), MOST_EXTRACTORS)
         )
+        self._extraction = None if device == "cpu" else ExtractionProcesses()
 
     def detect(self, rgb: Picture, thresholds: DetectionThresholds) -> list[TextBox]:
         """The text on a picture: upright boxes first, then slanted ones.
@@ -179,6 +182,8 @@ class TextDetector:
     def close(self) -> None:
         """Drops the model and gives its memory back."""
         self._workers.shutdown()
+        if self._extraction is not None:
+            self._extraction.close()
         self._network = self._recogniser = None
         gc.collect()  # EasyOCR's reader is part of a cycle
         self.empty_cache()
@@ -199,6 +204,13 @@ class TextDetector:
             raise DetectionError(str(error)) from error
         return canvases
 
+    def _extract(
+        self, text: ScoreMap, link: ScoreMap, scale: float, thresholds: DetectionThresholds
+    ) -> list[TextBox]:
+        if self._extraction is not None:
+            return self._extraction.extract(text, link, scale, thresholds)
+        return extract_boxes(text, link, scale, thresholds)
+
     def _begin_on_cpu(
         self, canvases: Tensor, scale: float, thresholds: DetectionThresholds
     ) -> list[Future[Found]]:
@@ -212,7 +224,7 @@ class TextDetector:
             started = time.perf_counter()
             ((text, link),) = _as_maps(network.score_maps(canvas[None]))
             milliseconds = 1000 * (time.perf_counter() - started)
-            return Found(extract_boxes(text, link, scale, thresholds), milliseconds)
+            return Found(self._extract(text, link, scale, thresholds), milliseconds)
 
         return [self._workers.submit(detect, canvas) for canvas in canvases]
 
@@ -238,7 +250,7 @@ class TextDetector:
             ended.synchronize()
             text, link = on_host[index].numpy()
             milliseconds = begun.elapsed_time(ended) / len(canvases)
-            return Found(extract_boxes(text, link, scale, thresholds), milliseconds)
+            return Found(self._extract(text, link, scale, thresholds), milliseconds)
 
         return [self._workers.submit(extract, index) for index in range(len(canvases))]
 

@@ -6,8 +6,8 @@ times for every piece of text; here each piece costs what its own surroundings c
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
 
 import cv2
 import numpy as np
@@ -43,23 +43,34 @@ def find_regions(
         float32, (regions, 4, 2): the corners (x, y) in map pixels, clockwise from the one with the
         least x + y; rotated rectangles, so corners may leave the map.
     """
-    text_score = cv2.threshold(text, low_text, 1, cv2.THRESH_BINARY)[1].astype(np.uint8)
-    link_score = cv2.threshold(link, link_threshold, 1, cv2.THRESH_BINARY)[1].astype(np.uint8)
+    is_text = text > np.float32(low_text)
+    linked = (is_text | (link > np.float32(link_threshold))).view(np.uint8)
     labels: NDArray[np.int32]
-    stats: NDArray[np.int32]
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(  # type: ignore[assignment]
-        text_score | link_score, connectivity=4
-    )
-    # What links letters joins them to a region, but is no part of its shape.
-    labels[text_score == 0] = 0
-    strong = np.zeros(len(stats), bool)
-    strong[labels[text >= np.float32(text_threshold)]] = True
-    strong[0] = False  # the background
-    wanted = np.flatnonzero(strong & (stats[:, cv2.CC_STAT_AREA] >= LEAST_AREA))
+    count, labels = cv2.connectedComponents(linked, connectivity=4)  # type: ignore[assignment]
+    # OpenCV could give sizes and places too, but takes longer for the background than all else.
+    rows, columns = np.nonzero(linked)
+    label_of = labels[rows, columns]
+    areas = np.bincount(label_of, minlength=count)
+    strong = np.zeros(count, bool)
+    strong[labels[(text >= np.float32(text_threshold)) & is_text]] = True
+    wanted = np.flatnonzero(strong & (areas >= LEAST_AREA))
+    left, top = np.full(count, text.shape[1]), np.full(count, text.shape[0])
+    right, bottom = np.zeros(count, int), np.zeros(count, int)
+    np.minimum.at(left, label_of, columns)
+    np.maximum.at(right, label_of, columns)
+    np.minimum.at(top, label_of, rows)
+    np.maximum.at(bottom, label_of, rows)
+    places = np.stack((left, top, right - left + 1, bottom - top + 1, areas), axis=1)
     boxes = np.empty((len(wanted), 4, 2), np.float32)
-    for index, label in enumerate(wanted.tolist()):
-        boxes[index] = _rectangle(labels, label, *stats[label].tolist())
-    return boxes
+    labels *= is_text  # what links letters joins them to a region, but is no part of its shape
+    for index, (label, place) in enumerate(
+        zip(wanted.tolist(), places[wanted].tolist(), strict=True)
+    ):
+        boxes[index] = _rectangle(labels, label, *place)
+    # Clockwise from the corner with the least x + y.
+    starts = boxes.sum(axis=2).argmin(axis=1)
+    order = (starts[:, None] + np.arange(4)) % 4
+    return np.take_along_axis(boxes, order[:, :, None], axis=1)
 
 
 def _rectangle(
@@ -68,23 +79,25 @@ def _rectangle(
     grow = int(math.sqrt(area * min(width, height) / (width * height)) * 2)
     left, top = max(x - grow, 0), max(y - grow, 0)
     around = labels[top : y + height + grow + 1, left : x + width + grow + 1]
-    kernel = np.ones((1 + grow, 1 + grow), np.uint8)
-    grown = cv2.dilate((around == label).view(np.uint8), kernel)
+    grown = cv2.dilate((around == label).view(np.uint8), _square(1 + grow))
     points: NDArray[np.int32] = cv2.findNonZero(grown).reshape(-1, 2)  # type: ignore[assignment]
     points += np.array((left, top), np.int32)
-    rectangle: NDArray[Any] = cv2.boxPoints(cv2.minAreaRect(points))
-    first, second = _length(rectangle[0] - rectangle[1]), _length(rectangle[1] - rectangle[2])
-    ratio = max(first, second) / (min(first, second) + 1e-5)
-    if abs(1 - ratio) <= SQUARE_TOLERANCE:
+    rectangle: NDArray[np.float32] = cv2.boxPoints(cv2.minAreaRect(points))  # type: ignore[assignment]
+    if _is_square(rectangle):
         # Of a round region any rectangle is the smallest: upright is meant.
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         corners = ((left, top), (right, top), (right, bottom), (left, bottom))
         rectangle = np.array(corners, np.float32)
-    start = int(rectangle.sum(axis=1).argmin())
-    return np.concatenate((rectangle[start:], rectangle[:start]))
+    return rectangle
 
 
-def _length(side: NDArray[np.float32]) -> np.float32:
+def _is_square(rectangle: NDArray[np.float32]) -> bool:
+    first, second = rectangle[0] - rectangle[1], rectangle[1] - rectangle[2]
     # In fp32, as EasyOCR's: whether a box is a square may hang on the last bit.
-    length: np.float32 = np.sqrt(side.dot(side))
-    return length
+    one, other = np.sqrt(first.dot(first)), np.sqrt(second.dot(second))
+    return bool(abs(1 - max(one, other) / (min(one, other) + 1e-5)) <= SQUARE_TOLERANCE)
+
+
+@functools.lru_cache(maxsize=256)
+def _square(side: int) -> NDArray[np.uint8]:
+    return np.ones((side, side), np.uint8)

@@ -6,7 +6,8 @@ for limit in wanted(easyocr):
 ```
 
 `ocr_boxes` claims a slot of the GPU pool: there are as many as readers fit now. `sampled_frames`
-claims one of the decode pool: one for every second core. An operator's own limit is left alone.
+claims one of the decode pool: there are one or two, as each step decodes with a process a core. An
+operator's own limit is left alone.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,12 @@ from ocr_assets.pools.records import (
     write_record,
 )
 from ocr_assets.resources.easyocr import EasyOCRResource
+
+MOST_DECODE_STEPS = 2
+WHY_SO_FEW = (
+    "half of {} cores, two steps at most: one decodes with a process a core while the other one "
+    "reads or commits"
+)
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,13 @@ def wanted(easyocr: EasyOCRResource) -> list[WantedLimit]:
     limits = [_wanted_for_readers(gpu, easyocr)]
     if decode != gpu:
         cores = host.usable_cores()
-        limits.append(WantedLimit(decode, max(cores // 2, 1), f"half of {cores} cores"))
+        limits.append(WantedLimit(decode, decode_steps(cores), WHY_SO_FEW.format(cores)))
     return limits
+
+
+def decode_steps(cores: int) -> int:
+    """How many steps that decode make use of so many cores."""
+    return min(MOST_DECODE_STEPS, max(cores // 2, 1))
 
 
 def keep(

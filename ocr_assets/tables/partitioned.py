@@ -1,28 +1,24 @@
 """A Delta table of daily partitions, each replaced as a whole and written in bounded parts."""
 
 import datetime as dt
-import json
-import random
-import time
-import types
-import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Literal
 
 import dataframely as dy
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError
-from deltalake.transaction import AddAction
 
-from ocr_assets.tables.checkpoint import Checkpoint
+from ocr_assets.tables.partition_writer import (
+    MADE_FROM,
+    PartitionWriter,
+    PartSize,
+    committed_names,
+    folder_of,
+)
 
 ParquetCompression = Literal["zstd", "uncompressed"]
-
-COMMIT_ATTEMPTS = 30
-MADE_FROM = "ocr_assets.made_from"  # in each part's footer
 
 
 def addressable(root: str | Path) -> Path:
@@ -39,23 +35,6 @@ def addressable(root: str | Path) -> Path:
 
 class PartitionMissingError(LookupError):
     """The partition was never written."""
-
-
-class PartitionConflictError(RuntimeError):
-    """Another writer replaced the partition while this one was writing it."""
-
-
-@dataclass(frozen=True)
-class PartSize:
-    """How large one part file may grow before the next one is begun.
-
-    Attributes:
-        rows: A part ends with the append that brings it to this many rows,
-        bytes: or to this many bytes in memory.
-    """
-
-    rows: int = 50_000
-    bytes: int = 64 * 2**20
 
 
 class PartitionedTable:
@@ -88,7 +67,7 @@ class PartitionedTable:
         self.name = name
         self.schema = schema
         self.path = addressable(root) / name
-        self._compression = compression
+        self.compression = compression
 
     @property
     def uri(self) -> str:
@@ -148,7 +127,7 @@ class PartitionedTable:
             day = dt.date.fromisoformat(path.parent.name.removeprefix("date="))
             names.setdefault(day, []).append(path.name)
         return {
-            day: [self.path / _folder(day) / name for name in sorted(names[day])]
+            day: [self.path / folder_of(day) / name for name in sorted(names[day])]
             for day in sorted(names, key=lambda day: (abs(day - date), day))
         }
 
@@ -159,7 +138,7 @@ class PartitionedTable:
             PartitionMissingError: The day was never written.
         """
         names = (
-            _committed_names(DeltaTable(self.uri), date)
+            committed_names(DeltaTable(self.uri), date)
             if DeltaTable.is_deltatable(self.uri)
             else set()
         )
@@ -167,11 +146,11 @@ class PartitionedTable:
             raise PartitionMissingError(
                 f"{self.name} has no partition {date}; materialise {self.name} for {date} first"
             )
-        return [self.path / _folder(date) / name for name in sorted(names)]
+        return [self.path / folder_of(date) / name for name in sorted(names)]
 
     def replace(
         self, date: dt.date, part_size: PartSize | None = None, *, made_from: str | None = None
-    ) -> "PartitionWriter":
+    ) -> PartitionWriter:
         """A writer whose rows replace the partition when its `with` block ends without an error.
 
         Args:
@@ -237,211 +216,3 @@ class PartitionedTable:
         columns = self.schema.create_empty().drop("date").schema
         rows = pl.scan_parquet(paths, glob=False, schema=columns, missing_columns="insert")
         return rows.select(pl.lit(date).alias("date"), pl.all())
-
-    def write_part(
-        self,
-        date: dt.date,
-        number: int,
-        writer_id: str,
-        rows: pl.DataFrame,
-        made_from: str | None = None,
-    ) -> "Part":
-        """Writes one part file that no reader sees until it is committed."""
-        validated = self.schema.validate(rows, cast=True)
-        relative = f"{_folder(date)}/part-{number:08d}-{writer_id}.parquet"
-        path = self.path / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        validated.drop("date").write_parquet(
-            path,
-            compression=self._compression,
-            metadata={MADE_FROM: made_from} if made_from is not None else None,
-            # Minima and maxima of binary columns would put whole images into the footer.
-            statistics={"min": False, "max": False, "distinct_count": False, "null_count": True},
-        )
-        return Part(path, relative, validated.height)
-
-
-def _folder(date: dt.date) -> str:
-    return f"date={date.isoformat()}"
-
-
-def _committed_names(table: DeltaTable, date: dt.date) -> set[str]:
-    # Names only: the paths come percent-encoded, which polars and the file system would not find.
-    uris = table.file_uris(file_pruning_predicate=[("date", "=", date.isoformat())])
-    return {PurePosixPath(uri).name for uri in uris}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part file on its way into the table."""
-
-    path: Path
-    relative: str
-    rows: int
-
-    def add_action(self, date: dt.date) -> AddAction:
-        """The Delta log's entry for this part."""
-        status = self.path.stat()
-        return AddAction(
-            path=self.relative,
-            size=status.st_size,
-            partition_values={"date": date.isoformat()},
-            modification_time=int(status.st_mtime * 1000),
-            data_change=True,
-            stats=json.dumps({"numRecords": self.rows}),
-        )
-
-
-class PartitionWriter:
-    """Collects rows into part files and replaces the partition with them in one transaction.
-
-    Use it as a context manager: leaving the block commits; an exception leaves the partition as it
-    was, and discards what was written unless there is a key to resume it by.
-
-    Attributes:
-        row_count: Rows so far.
-        resumed_parts: Parts taken over from an earlier writer; go on with the part after them.
-    """
-
-    def __init__(
-        self, table: PartitionedTable, date: dt.date, part_size: PartSize, made_from: str | None
-    ) -> None:
-        """See `PartitionedTable.replace`."""
-        self.row_count = 0
-        self.resumed_parts = 0
-        self._table = table
-        self._date = date
-        self._part_size = part_size
-        self._made_from = made_from
-        self._writer_id = uuid.uuid4().hex
-        self._parts: list[Part] = []
-        self._buffer: list[pl.DataFrame] = []
-        self._buffered_rows = 0
-        self._buffered_bytes = 0
-        self._fence = f"ocr_assets/{date.isoformat()}"
-        self._seen_version: int | None = None
-        self._checkpoint = (
-            Checkpoint(table.path, _folder(date), self._writer_id, made_from)
-            if made_from is not None
-            else None
-        )
-
-    def __enter__(self) -> Self:
-        """Creates the table if need be and notes which commit of the partition is the last."""
-        table = self._table.open_for_writing()
-        self._seen_version = table.transaction_version(self._fence)
-        if self._checkpoint is not None:
-            self._parts = [
-                Part(self._table.path / relative, relative, rows)
-                for relative, rows in self._checkpoint.find(_committed_names(table, self._date))
-            ]
-            self.resumed_parts = len(self._parts)
-            self.row_count = sum(part.rows for part in self._parts)
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        """Commits, or after an exception removes the parts that nobody has seen."""
-        try:
-            if exception is None:
-                self.end_part()
-                if not self._parts:
-                    self._write(self._table.schema.create_empty().drop("date"))
-                self._commit()
-                if self._checkpoint is not None:
-                    self._checkpoint.remove()
-        except BaseException:
-            self._discard()
-            raise
-        if exception is not None:
-            self._discard()
-
-    def append(self, rows: pl.DataFrame) -> None:
-        """Adds rows, with the table's columns except `date`.
-
-        Raises:
-            dataframely.exc.ValidationError: Rows break the table's schema.
-        """
-        self._buffer.append(rows)
-        self._buffered_rows += rows.height
-        self._buffered_bytes += int(rows.estimated_size())
-        self.row_count += rows.height
-        if (
-            self._buffered_rows >= self._part_size.rows
-            or self._buffered_bytes >= self._part_size.bytes
-        ):
-            self.end_part()
-
-    def end_part(self) -> None:
-        """Writes what was appended since the last part, if anything, as a part of its own."""
-        if self._buffered_rows:
-            self._write(pl.concat(self._buffer))
-        self._buffer = []
-        self._buffered_rows = 0
-        self._buffered_bytes = 0
-
-    def _write(self, rows: pl.DataFrame) -> None:
-        self._parts.append(
-            self._table.write_part(
-                self._date,
-                len(self._parts),
-                self._writer_id,
-                rows.with_columns(date=pl.lit(self._date)),
-                self._made_from,
-            )
-        )
-        if self._checkpoint is not None:
-            self._checkpoint.note([(part.relative, part.rows) for part in self._parts])
-
-    def _commit(self) -> None:
-        """One transaction: out with the partition's old parts, in with the new ones.
-
-        Delta's own conflict check lets two first writes of a partition both through, and refuses a
-        write because another day was replaced meanwhile. An application transaction per partition
-        closes the first gap; trying again after looking at it closes the second.
-        """
-        actions: Sequence[AddAction] = [part.add_action(self._date) for part in self._parts]
-        for attempt in range(COMMIT_ATTEMPTS):
-            table = DeltaTable(self._table.uri)
-            version = table.transaction_version(self._fence)
-            if version != self._seen_version:
-                if attempt > 0 and self._is_committed(table):
-                    return  # the attempt before failed only after it had taken effect
-                raise PartitionConflictError(
-                    f"{self._table.name} {self._date} was replaced by another run while this one "
-                    "was writing it; what the other run wrote stands, run this one again"
-                )
-            try:
-                table.create_write_transaction(
-                    list(actions),
-                    mode="overwrite",
-                    schema=table.schema(),
-                    partition_by=["date"],
-                    partition_filters=[("date", "=", self._date.isoformat())],
-                    commit_properties=CommitProperties(
-                        app_transactions=[Transaction(self._fence, (version or 0) + 1)]
-                    ),
-                )
-            except CommitFailedError:
-                if attempt + 1 == COMMIT_ATTEMPTS:
-                    raise
-                time.sleep(random.uniform(0.01, 0.05 * (attempt + 1)))
-            else:
-                return
-
-    def _is_committed(self, table: DeltaTable) -> bool:
-        names = {part.path.name for part in self._parts}
-        return names <= _committed_names(table, self._date)
-
-    def _discard(self) -> None:
-        if self._checkpoint is not None:
-            return  # they are there to be resumed from, by another writer already perhaps
-        # A commit can fail after it has taken effect (in the checkpoint that follows it, say).
-        committed = _committed_names(DeltaTable(self._table.uri), self._date)
-        for part in self._parts:
-            if part.path.name not in committed:
-                part.path.unlink(missing_ok=True)

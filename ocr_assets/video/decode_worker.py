@@ -5,10 +5,6 @@ It imports little, so that it starts fast and stays small. `workers.py` is the o
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +19,6 @@ from ocr_assets.video.sampling import SamplingRule, sample_frames
 
 # Frames are handed over in pieces that end with the frame that brings them to this many bytes.
 PIECE_BYTES = 8 * 2**20
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -109,16 +104,8 @@ class Piece:
     fault: str | None = None
 
 
-def serve(descriptor: int, parent: int) -> None:
-    """Does jobs until the other end of the pipe is closed.
-
-    Args:
-        descriptor: The pipe's.
-        parent: Process id of the process that gives the jobs.
-    """
-    die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which decides
-    connection = Connection(descriptor)
+def serve(connection: Connection) -> None:
+    """Does jobs until the other end of the connection is closed."""
     # The place for a limit on this process's memory: resource.setrlimit(resource.RLIMIT_AS, ...).
     try:
         connection.send(None)  # ready
@@ -129,17 +116,6 @@ def serve(descriptor: int, parent: int) -> None:
                     connection.recv()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
-
-
-def die_with(parent: int) -> None:
-    """Has the kernel kill this process when its parent dies, however busy a decoder keeps it.
-
-    Elsewhere than on Linux it ends when it next writes to the pipe or reads from it.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit()  # it died before that
 
 
 def _pieces(job: Job) -> Iterator[Piece]:

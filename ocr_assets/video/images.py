@@ -42,7 +42,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     """
     import cv2  # here, since the processes that only encode do without it
 
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr is None:
+    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if rgb is None:
         raise ValueError(f"{len(data)} bytes that are not an image")
-    return np.ascontiguousarray(bgr[:, :, ::-1]).astype(np.uint8, copy=False)
+    return rgb.astype(np.uint8, copy=False)

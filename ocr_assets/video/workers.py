@@ -6,19 +6,11 @@ with DecodeWorkers(4) as workers:
         for frame in frames:
             print(frame.timestamp_seconds, len(frame.image.data))
 ```
-
-Processes of the standard library's kind would import the main module of this one, which is Dagster
-with all it needs; these are started with nothing but their own few imports.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self, cast
 
+from ocr_assets.child_process import ChildProcess
+from ocr_assets.video import decode_worker
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame, InspectVideo, Job, Piece, SampleVideo
 from ocr_assets.video.inspection import Inspection
@@ -35,12 +29,6 @@ from ocr_assets.video.sampling import SamplingRule
 VIDEOS_PER_WORKER = 2
 # Results that wait for their turn; with more, only the video whose turn it is goes on.
 BUFFER_BYTES = 256 * 2**20
-# Workers have this long to end by themselves.
-CLOSE_SECONDS = 1.0
-PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from ocr_assets.video.decode_worker import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
-)
 
 
 class DecodeWorkerError(RuntimeError):
@@ -78,16 +66,16 @@ class DecodeWorkers:
     ) -> None:
         """Ends all processes; at once, if there is an error or they are still at work."""
         for worker in self._workers:
-            worker.connection.close()
+            worker.child.connection.close()
         for worker in self._workers:
-            worker.end(patient=exception is None and worker.task is None)
+            worker.child.end(patient=exception is None and worker.task is None)
         self._workers.clear()
         self._tasks.clear()
 
     @property
     def process_ids(self) -> list[int]:
         """The processes there are."""
-        return [worker.process.pid for worker in self._workers]
+        return [worker.child.process.pid for worker in self._workers]
 
     def sample(self, paths: Iterable[str], rule: SamplingRule) -> Iterator[Iterator[EncodedFrame]]:
         """For each video, in the order given, the frames that the rule takes from it.
@@ -137,8 +125,7 @@ class DecodeWorkers:
         """Ends the workers that are at work for an iteration that nobody goes on with."""
         for worker in [worker for worker in self._workers if worker.task is not None]:
             self._workers.remove(worker)
-            worker.connection.close()
-            worker.end(patient=False)
+            worker.child.end(patient=False)
         self._tasks.clear()
 
     def _results(self, task: _Task) -> Iterator[Any]:
@@ -167,10 +154,10 @@ class DecodeWorkers:
                 if worker is None:
                     if len(self._workers) >= self._count:
                         return
-                    worker = _Worker.start()
+                    worker = _Worker(ChildProcess.start(decode_worker.__name__))
                     self._workers.append(worker)
                 try:
-                    worker.connection.send(task.job)
+                    worker.child.connection.send(task.job)
                 except OSError:  # it was killed while it had nothing to do
                     self._bury(worker)
                     continue
@@ -181,12 +168,12 @@ class DecodeWorkers:
 
         The place for a limit on a video's time: this wait's timeout, and the worker's kill.
         """
-        busy = {one.connection: one for one in self._workers if one.task is not None}
+        busy = {one.child.connection: one for one in self._workers if one.task is not None}
         for connection in wait(list(busy), timeout=None if patient else 0):
             worker = busy[cast("Connection", connection)]
             assert worker.task is not None
             try:
-                received: Piece | None = worker.connection.recv()
+                received: Piece | None = worker.child.connection.recv()
             except (EOFError, OSError):
                 reason = self._bury(worker)
                 worker.task.pieces.append(Piece((), 0, last=True, reason=reason))
@@ -211,7 +198,7 @@ class DecodeWorkers:
         if waiting_bytes < BUFFER_BYTES or (task is self._tasks[0] and not task.pieces):
             worker.waits = False
             with contextlib.suppress(OSError):  # that it is dead shows when it is read from
-                worker.connection.send(None)
+                worker.child.connection.send(None)
 
     def _bury(self, worker: _Worker) -> str:
         """Lets go of a worker that has died and says how.
@@ -220,8 +207,7 @@ class DecodeWorkers:
             DecodeWorkerError: It died before it was ready, as the next one would.
         """
         self._workers.remove(worker)
-        worker.connection.close()
-        code = worker.end(patient=True)
+        code = worker.child.end(patient=True)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if not worker.is_ready and worker.task is not None:
             raise DecodeWorkerError(f"a decode worker could not start ({how}); see its output")
@@ -241,30 +227,7 @@ class _Task:
 class _Worker:
     """A process, and what it is at."""
 
-    process: subprocess.Popen[bytes]
-    connection: Connection
+    child: ChildProcess
     task: _Task | None = None
     is_ready: bool = False
     waits: bool = False  # to be told to go on
-
-    @classmethod
-    def start(cls) -> Self:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-c", PROGRAM),
-                    *(str(theirs.fileno()), str(os.getpid()), json.dumps(sys.path)),
-                ],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-        return cls(process, Connection(ours.detach()))
-
-    def end(self, *, patient: bool) -> int:
-        """Its exit code, once it has ended."""
-        if patient:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return self.process.wait(CLOSE_SECONDS)
-        self.process.kill()
-        return self.process.wait()

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tests.benchmarks.ceiling import measure_ceiling
 from tests.benchmarks.detector import measure_detector
 from tests.benchmarks.growth import measure_growth
 from tests.benchmarks.job import measure_job
@@ -28,6 +29,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "job": measure_job,
     "detector": measure_detector,
     "sampling": measure_sampling,
+    "ceiling": measure_ceiling,
     "growth": measure_growth,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1

@@ -131,6 +131,11 @@ def gibibytes(values: Sequence[float]) -> str:
     return _with_range(spread([value / 2**30 for value in values]), 2, " GiB")
 
 
+def plain(values: Sequence[float], digits: int) -> str:
+    """Median of the rounds, and their range, of what the column's heading says."""
+    return _with_range(spread(values), digits, "")
+
+
 def _with_range(found: Spread, digits: int, unit: str) -> str:
     text = f"{found.median:.{digits}f}{unit}"
     if found.least == found.greatest:

@@ -23,13 +23,9 @@ def make_days(tmp_path: Path) -> MakeDays:
             folder = tmp_path / "videos" / day
             folder.mkdir(parents=True)
             for number in range(clips):
-                subtitle = Line("SUBTITLE", 20, 60 + 5 * number, 26 + 2 * number)
-                pictures = [
-                    text_picture(
-                        [subtitle, Line(f"{day} {number} {index}", 4, 12, 14)], width, height
-                    )
-                    for index in range(3)
-                ]
+                subtitle = Line("SUBTITLE", 20, height // 2 + 5 * number, height // 5 + 2 * number)
+                names = [Line(f"{day} {number} {index}", 4, 12, 14) for index in range(3)]
+                pictures = [text_picture([subtitle, name], width, height) for name in names]
                 write_video(folder / f"{number}.mp4", pictures)
         return tmp_path / "videos"
 

@@ -18,7 +18,8 @@ from tests.pipeline import rows
 pytestmark = pytest.mark.slow
 
 DAYS = [str(dt.date(2026, 1, 1) + dt.timedelta(days=number)) for number in range(40)]
-CONFIG = {"ops": {"sampled_frames": {"config": {"frame_sample_num": 1}}}}
+# Detecting has to take longer than what comes before it, or the slots are never all taken.
+SIZE = {"width": 640, "height": 360}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def test_forty_partitions_at_once_stay_within_a_limit_that_follows_the_memory(
 ) -> None:
     # Three readers of 6 GiB in 0.9 x 24 GiB, and two on the CPU.
     uuid = fake_nvml.add_gpu(24 * GIB)
-    make_days(DAYS)
+    make_days(DAYS, **SIZE)
     environment |= fake_nvml.environment | {
         "OCR_ASSETS_EASYOCR_MAX_READERS_PER_GPU": "null",
         "OCR_ASSETS_EASYOCR_FOOTPRINT_BYTES": str(6 * GIB),
@@ -91,7 +92,7 @@ def test_forty_partitions_at_once_stay_within_a_limit_that_follows_the_memory(
     }
     with Deployment(tmp_path / "home", environment) as deployment:
         with PoolWatch(deployment) as watch:
-            run_ids = [deployment.launch(day, CONFIG) for day in DAYS]
+            run_ids = [deployment.launch(day) for day in DAYS]
             wait_until(lambda: watch.last().limit == 5, "the limit is 5", 60)
             wait_until(lambda: watch.last().claimed == 5, "all slots are taken", 180)
             hog = allocate(fake_nvml.state, uuid, 12 * GIB)  # leaves room for one

@@ -19,7 +19,7 @@ from ocr_assets.doctor import as_json, diagnose
 from ocr_assets.gpu import host
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.gpu.state_directory import StateError
-from ocr_assets.pools.limits import Kept, WantedLimit, keep, pin, say, unpin, wanted
+from ocr_assets.pools.limits import Kept, WantedLimit, decode_steps, keep, pin, say, unpin, wanted
 from ocr_assets.pools.records import LimitRecord, current_limit, read_record, write_record
 from ocr_assets.pools.status import PoolStatus, StepInPool, known_pools, pool_status
 from ocr_assets.resources.easyocr import EasyOCRResource
@@ -97,13 +97,20 @@ def test_only_changes_are_said_and_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     fake_nvml.add_gpu(8 * GIB)
-    cores = max(host.usable_cores() // 2, 1)
+    steps = decode_steps(host.usable_cores())
     assert tick(instance, easyocr).startswith("gpu 1 -> 3: 3 readers on GPU 0")
     records = [read_record(instance, pool) for pool in ("gpu", "decode")]
     for _ in range(2):
-        assert tick(instance, easyocr) == f"gpu 3, decode {cores}: unchanged"
+        assert tick(instance, easyocr) == f"gpu 3, decode {steps}: unchanged"
     assert [read_record(instance, pool) for pool in ("gpu", "decode")] == records
-    assert limit_of(instance, "decode") == cores
+    assert limit_of(instance, "decode") == steps
+
+
+@pytest.mark.parametrize(("cores", "steps"), [(1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
+def test_two_steps_decode_at_once_as_each_has_a_process_for_every_core(
+    cores: int, steps: int
+) -> None:
+    assert decode_steps(cores) == steps
 
 
 def test_one_slot_is_left_where_nothing_fits(

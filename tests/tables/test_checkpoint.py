@@ -13,11 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocr_assets.tables.checkpoint import FOLDER
-from ocr_assets.tables.partitioned import (
-    PartitionConflictError,
-    PartitionedTable,
-    PartitionMissingError,
-)
+from ocr_assets.tables.partition_writer import PartitionConflictError
+from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from tests.tables.test_partitioned import (
     MONDAY,
     TUESDAY,

@@ -7,12 +7,8 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from ocr_assets.tables.partitioned import (
-    PartitionConflictError,
-    PartitionedTable,
-    PartitionMissingError,
-    PartSize,
-)
+from ocr_assets.tables.partition_writer import PartitionConflictError, PartSize
+from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.replace_file import replace_file
 
 TABLES = 15
