@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from ocr_assets.assets.box_columns import boxes_column, boxes_of
 from ocr_assets.assets.reused_boxes import ReusedBoxes
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
-from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import DetectionError
 from ocr_assets.ocr.pipeline import FrameToDo
@@ -25,7 +25,7 @@ class PartOfBoxes:
     """The rows of one part file on their way.
 
     Attributes:
-        rows: One for each row of frames; whole when all of `to_do` is finished.
+        rows: One for each row of frames, with `TextBox`es; whole when all of `to_do` is finished.
         to_do: The frames to find text on.
     """
 
@@ -36,7 +36,9 @@ class PartOfBoxes:
 
     def frame(self) -> pl.DataFrame:
         """The rows as columns of `ocr_boxes`, without `date`."""
-        return pl.DataFrame(self.rows, schema=OcrBoxes.create_empty().drop("date").schema)
+        schema = OcrBoxes.create_empty().drop("date").schema
+        columns: dict[str, Any] = {name: [row[name] for row in self.rows] for name in schema}
+        return pl.DataFrame(columns | {"boxes": boxes_column(columns["boxes"])}, schema=schema)
 
 
 @dataclasses.dataclass
@@ -129,28 +131,18 @@ class DayOfBoxes:
 
     def _take_over(self, frame: Row, row: Row, known: Row) -> None:
         self.reused += 1
-        row |= known | {"detection_key": self._key}
+        row |= known | {"boxes": boxes_of(known["boxes"]), "detection_key": self._key}
         if self.sheet.wants(row["ocr_area_ratio"], row["video_id"]):
-            boxes = [_box(box) for box in row["boxes"]]
             rgb = decode_image(frame["image"])
-            self.sheet.consider(rgb, boxes, row["ocr_area_ratio"], row["video_id"])
+            self.sheet.consider(rgb, row["boxes"], row["ocr_area_ratio"], row["video_id"])
 
 
 def _found(rgb: Picture, outcome: Detected) -> Row:
     height, width = rgb.shape[:2]
     return {
-        "boxes": [_box_row(box) for box in outcome.boxes],
+        "boxes": outcome.boxes,
         "ocr_area_ratio": ocr_area_ratio(outcome.boxes, width, height),
         "union_area_ratio": union_area_ratio(outcome.boxes, width, height),
         "device": outcome.device,
         "milliseconds": outcome.milliseconds,
     }
-
-
-def _box_row(box: TextBox) -> Row:
-    return dataclasses.asdict(box) | {"points": [list(point) for point in box.points]}
-
-
-def _box(row: Row) -> TextBox:
-    a, b, c, d = ((x, y) for x, y in row["points"])
-    return TextBox(**(row | {"points": (a, b, c, d)}))

@@ -13,6 +13,7 @@ under way is bounded everywhere, so that memory does not grow with the number of
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -74,7 +75,10 @@ def detect_frames(
     # On the CPU every core works on a frame of its own, and another one waits for it.
     most_frames = max(BATCHES_UNDER_WAY * batch_frames, 2 * cores)
     under_way: deque[_Batch[Name]] = deque()
-    with ThreadPoolExecutor(decoders, thread_name_prefix="image decoder") as executor:
+    with (
+        _cancelled_at_the_end(under_way),
+        ThreadPoolExecutor(decoders, thread_name_prefix="image decoder") as executor,
+    ):
         for batch in ahead(executor, _decode, _batches(groups, batch_frames), most=decoders):
             if batch.pictures:
                 pictures = list(batch.pictures.values())
@@ -109,6 +113,17 @@ class _Batch(Generic[Name]):
             else:
                 frame.finish(self.pictures[index], self.pending[index].result())
         yield from self.ends
+
+
+@contextmanager
+def _cancelled_at_the_end(batches: Iterable[_Batch[Name]]) -> Iterator[None]:
+    """After an error or an interrupt nothing more is begun; otherwise nothing is left."""
+    try:
+        yield
+    finally:
+        for batch in batches:
+            for pending in batch.pending.values():
+                pending.cancel()
 
 
 def _batches(

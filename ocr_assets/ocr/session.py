@@ -60,16 +60,24 @@ Outcome = Detected | DetectionError
 class PendingOutcome:
     """What will have come of one frame."""
 
-    def __init__(
-        self, result: Callable[[], Outcome], done: Callable[[], bool] = lambda: True
-    ) -> None:
-        """See the methods of the same names."""
+    def __init__(self, result: Callable[[], Outcome], work: Future[Found] | None = None) -> None:
+        """See the methods.
+
+        Args:
+            result: Waits for it.
+            work: What is waited for; None if it is known.
+        """
         self._result = result
-        self._done = done
+        self._work = work
 
     def done(self) -> bool:
         """Whether `result` would return at once."""
-        return self._done()
+        return self._work is None or self._work.done()
+
+    def cancel(self) -> None:
+        """Nobody will ask for the result; what is not begun need not be."""
+        if self._work is not None:
+            self._work.cancel()
 
     def result(self) -> Outcome:
         """Waits for it.
@@ -226,7 +234,7 @@ class DetectionSession:
         return [
             PendingOutcome(
                 functools.partial(self._outcome, reader, reader.device, found, (width, height)),
-                found.done,
+                found,
             )
             for found in begun
         ]

@@ -181,7 +181,7 @@ class TextDetector:
 
     def close(self) -> None:
         """Drops the model and gives its memory back."""
-        self._workers.shutdown()
+        self._workers.shutdown(cancel_futures=True)
         if self._extraction is not None:
             self._extraction.close()
         self._network = self._recogniser = None

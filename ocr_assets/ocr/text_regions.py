@@ -47,8 +47,10 @@ def find_regions(
     linked = (is_text | (link > np.float32(link_threshold))).view(np.uint8)
     labels: NDArray[np.int32]
     count, labels = cv2.connectedComponents(linked, connectivity=4)  # type: ignore[assignment]
+    if count == 1:
+        return np.empty((0, 4, 2), np.float32)  # there is nothing but the background
     # OpenCV could give sizes and places too, but takes longer for the background than all else.
-    rows, columns = np.nonzero(linked)
+    columns, rows = np.ascontiguousarray(cv2.findNonZero(linked).reshape(-1, 2).T, np.intp)
     label_of = labels[rows, columns]
     areas = np.bincount(label_of, minlength=count)
     strong = np.zeros(count, bool)
