@@ -17,6 +17,7 @@ from rich.console import Console
 
 from tests.benchmarks.ceiling import measure_ceiling
 from tests.benchmarks.detector import measure_detector
+from tests.benchmarks.gpu import measure_gpu
 from tests.benchmarks.growth import measure_growth
 from tests.benchmarks.job import measure_job
 from tests.benchmarks.machine import describe_machine, machine_lines
@@ -31,6 +32,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "sampling": measure_sampling,
     "ceiling": measure_ceiling,
     "growth": measure_growth,
+    "gpu": measure_gpu,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1
 JOB_CLIPS, QUICK_JOB_CLIPS = 24, 3
