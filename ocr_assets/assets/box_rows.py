@@ -11,8 +11,8 @@ from ocr_assets.assets.reused_boxes import ReusedBoxes
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import DetectionError
+from ocr_assets.ocr.outcome import Detected, Outcome
 from ocr_assets.ocr.pipeline import FrameToDo
-from ocr_assets.ocr.session import Detected, Outcome
 from ocr_assets.progress import Progress
 from ocr_assets.reports.contact_sheet import ContactSheet
 from ocr_assets.tables.schemas import OcrBoxes

@@ -108,7 +108,7 @@ class Craft:
         """
         import torch
 
-        with torch.inference_mode(), _full_precision():
+        with torch.inference_mode(), self._full_precision():
             x = canvases.to(self._device, non_blocking=True).float()
             x = x.sub_(self._mean).div_(self._deviation).to(self._dtype)
             x = self._begin(x)
@@ -125,6 +125,22 @@ class Craft:
             for layer in self._classify:
                 x = layer(x)
             return x.float()
+
+    @contextmanager
+    def _full_precision(self) -> Iterator[None]:
+        """Makes fp32 on a GPU mean fp32: by itself cuDNN would round to TF32, which has 10 bits."""
+        from torch.backends import cudnn
+
+        if self._device.type != "cuda" or self._dtype.itemsize != 4:
+            yield
+            return
+        with cudnn.flags(
+            enabled=cudnn.enabled,
+            benchmark=cudnn.benchmark,
+            deterministic=cudnn.deterministic,
+            allow_tf32=False,
+        ):
+            yield
 
     def _begin(self, x: Tensor) -> Tensor:
         """The layers of full resolution, and the scaling down after them."""
@@ -282,20 +298,6 @@ class _Folding:
 
     def _get(self, name: str, kind: str) -> Tensor:
         return self._weights[f"{name}.{kind}"].double()
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Makes fp32 mean fp32: by itself cuDNN would round to TF32, which has 10 bits."""
-    import torch
-
-    with torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled,
-        benchmark=torch.backends.cudnn.benchmark,
-        deterministic=torch.backends.cudnn.deterministic,
-        allow_tf32=False,
-    ):
-        yield
 
 
 def _channels_first(x: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from ocr_assets.ahead import ahead
 from ocr_assets.gpu import host
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import DetectionError
-from ocr_assets.ocr.session import DetectionSession, Outcome, PendingOutcome
+from ocr_assets.ocr.outcome import Outcome, PendingOutcome
+from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.video.images import decode_image
 

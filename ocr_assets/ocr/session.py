@@ -27,9 +27,9 @@ from ocr_assets.gpu.faults import (
 from ocr_assets.gpu.placement import NoRoomError, Placed, PlacementPolicy, waiting_for_room
 from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.snapshot import take_snapshot
-from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import DetectionError, Found, ModelSettings
+from ocr_assets.ocr.outcome import Detected, Outcome, PendingOutcome, known
 from ocr_assets.ocr.reader import LeaseTooSmallError, Reader, Sizing, Tally
 from ocr_assets.ocr.reader_pool import ReaderNotLoadedError, ReaderPool
 from ocr_assets.ocr.thresholds import DetectionThresholds
@@ -37,55 +37,6 @@ from ocr_assets.ocr.thresholds import DetectionThresholds
 FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0  # between messages on a wait
 LONGEST_COOLDOWN_SECONDS = 600.0
 ATTEMPTS = 3  # on each GPU, at a single frame that it has no memory for
-
-
-@dataclass(frozen=True)
-class Detected:
-    """What was found on one frame.
-
-    Attributes:
-        boxes: The text boxes.
-        device: PyTorch's name of the device it was found on: `cuda:0`, `cpu`.
-        milliseconds: The frame's share of the time that its batch took.
-    """
-
-    boxes: list[TextBox]
-    device: str
-    milliseconds: float
-
-
-Outcome = Detected | DetectionError
-
-
-class PendingOutcome:
-    """What will have come of one frame."""
-
-    def __init__(self, result: Callable[[], Outcome], work: Future[Found] | None = None) -> None:
-        """See the methods.
-
-        Args:
-            result: Waits for it.
-            work: What is waited for; None if it is known.
-        """
-        self._result = result
-        self._work = work
-
-    def done(self) -> bool:
-        """Whether `result` would return at once."""
-        return self._work is None or self._work.done()
-
-    def cancel(self) -> None:
-        """Nobody will ask for the result; what is not begun need not be."""
-        if self._work is not None:
-            self._work.cancel()
-
-    def result(self) -> Outcome:
-        """Waits for it.
-
-        Raises:
-            DeviceFaultError: CUDA is broken in this process.
-        """
-        return self._result()
 
 
 @dataclass
@@ -206,7 +157,7 @@ class DetectionSession:
             begun = reader.begin(pictures, pixels, thresholds, self.tally)
         except DetectionError as error:
             if len(pictures) == 1:
-                return [_known(error)]
+                return [known(error)]
             # One of them; the others are not to suffer for it.
             return [pending for rgb in pictures for pending in self.begin([rgb], thresholds)]
         except LeaseTooSmallError as reason:
@@ -217,7 +168,7 @@ class DetectionSession:
             tried_enough = self._failures[reader.placed.device_id] >= ATTEMPTS
             if reader.on_cpu or (tried_enough and not self._cpu_admitted()):
                 self._failures.clear()
-                return [_known(_too_large(width, height, error))]
+                return [known(_too_large(width, height, error))]
             self._exclude(reader.placed, error)
             self._leave(reader, f"out of memory with a single frame: {error}")
             return []
@@ -419,10 +370,6 @@ class DetectionSession:
 
     def _count_wait(self, started: float) -> None:
         self.tally.wait_seconds += time.monotonic() - started
-
-
-def _known(outcome: Outcome) -> PendingOutcome:
-    return PendingOutcome(lambda: outcome)
 
 
 def _too_large(width: int, height: int, error: OutOfDeviceMemoryError) -> DetectionError:

@@ -11,10 +11,11 @@ from ocr_assets.gpu.placement import PlacementPolicy
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import ModelSettings, Precision
+from ocr_assets.ocr.outcome import Detected, Outcome
 from ocr_assets.ocr.pipeline import FrameToDo, detect_frames
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
-from ocr_assets.ocr.session import Detected, DetectionSession, Outcome
+from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.ocr.text_detector import TextDetector, load_text_detector
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.video.images import encode_image

@@ -17,9 +17,10 @@ from ocr_assets.gpu.footprint import CONTEXT_BYTES, Footprint
 from ocr_assets.gpu.placement import PlacementPolicy
 from ocr_assets.gpu.snapshot import Gpu, read_memory, take_snapshot
 from ocr_assets.ocr.detector import ModelSettings, Precision
+from ocr_assets.ocr.outcome import Detected
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool, load_text_detector
-from ocr_assets.ocr.session import Detected, DetectionSession
+from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.ocr.text_detector import TextDetector
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.video.sampling import SamplingRule, sample_frames
@@ -39,7 +40,8 @@ from ocr_assets.ocr.detector import ModelSettings
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import shared_pool
-from ocr_assets.ocr.session import Detected, DetectionSession
+from ocr_assets.ocr.outcome import Detected
+from ocr_assets.ocr.session import DetectionSession
 policy = PlacementPolicy(Path(sys.argv[1]), device="cuda", max_readers_per_gpu=None)
 pictures = [np.zeros((720, 1280, 3), np.uint8)] * 8
 with DetectionSession(shared_pool(), ModelSettings(), Sizing(), policy, print) as session:

@@ -9,9 +9,10 @@ import numpy as np
 
 from ocr_assets.gpu.placement import PlacementPolicy
 from ocr_assets.ocr.detector import ModelSettings
+from ocr_assets.ocr.outcome import Detected
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
-from ocr_assets.ocr.session import Detected, DetectionSession
+from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from tests.gpu.fake_detector import Appetite, FakeLoader
 

@@ -10,10 +10,11 @@ from ocr_assets.gpu.placement import PlacementPolicy
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import DetectionError, ModelSettings
+from ocr_assets.ocr.outcome import Detected, Outcome
 from ocr_assets.ocr.pipeline import FrameToDo, detect_frames
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
-from ocr_assets.ocr.session import Detected, DetectionSession, Outcome
+from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.video.images import encode_image
 from tests.fake_nvml import GIB, FakeNvml

@@ -17,9 +17,10 @@ from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import DetectionError, Detector, ModelSettings
+from ocr_assets.ocr.outcome import Detected
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool
-from ocr_assets.ocr.session import Detected, DetectionSession
+from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from tests.fake_nvml import GIB, Allocation, FakeNvml, allocate, used_bytes
 from tests.gpu.fake_detector import (
