@@ -22,7 +22,8 @@ CLOSE_SECONDS = 1.0
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[4]); "
     "from importlib import import_module; from ocr_assets.child_process import connect; "
-    "import_module(sys.argv[1]).serve(connect(int(sys.argv[2]), int(sys.argv[3])))"
+    "connection = connect(int(sys.argv[2]), int(sys.argv[3])); "
+    "import_module(sys.argv[1]).serve(connection)"
 )
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from ocr_assets import settings
 from ocr_assets.ahead import ahead
 from ocr_assets.assets.box_rows import DayOfBoxes
-from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.assets.daily_asset import daily_asset, each_day, run_of
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
 from ocr_assets.assets.reused_boxes import ReusedBoxes
@@ -63,7 +63,16 @@ def _find_text(
 ) -> dict[str, Any]:
     paths = tables.sampled_frames.parts(date)
     key = _detection_key(easyocr)
+    made_from = _made_from(paths, key)
     frames = _frames_of_the_day(tables, paths, date)
+    if _is_retry(context) and tables.ocr_boxes.made_from(date) == made_from:
+        detected = _count_detected(tables, date)
+        context.log.info(f"{date} was done by an earlier try, {detected} frames")
+        return {
+            **written(tables.ocr_boxes, tables.ocr_boxes.row_count(date)),
+            "frames": detected,
+            "failed": frames.height - detected,
+        }
     days = partitions_to_reuse(
         tables.ocr_boxes,
         tables.video_manifest,
@@ -74,12 +83,13 @@ def _find_text(
     known = ReusedBoxes(tables.ocr_boxes, days, key, frames["image_hash"].drop_nulls().unique())
     with (
         easyocr.session(context.log.info, f"ocr_boxes of {date}") as session,
-        tables.ocr_boxes.replace(date, made_from=_made_from(paths, key)) as writer,
+        tables.ocr_boxes.replace(date, made_from=made_from) as writer,
         ThreadPoolExecutor(1, thread_name_prefix="frames reader") as reader,
     ):
         paths = paths[writer.resumed_parts :]
-        left = _frames_of_the_day(tables, paths, date)
-        if left.height < frames.height:
+        left = frames
+        if writer.resumed_parts:
+            left = _frames_of_the_day(tables, paths, date)
             done = frames.height - left.height
             context.log.info(f"{done} of {frames.height} frames were done by an earlier try")
         unknown = left.height - known.count(left["image_hash"])
@@ -111,6 +121,12 @@ def _find_text(
     }
 
 
+def _is_retry(context: dg.AssetExecutionContext) -> bool:
+    """Whether this step was tried before, in this run or in the one that it is to complete."""
+    run = run_of(context)
+    return run is not None and (context.retry_number > 0 or settings.FROM_FAILURE_TAG in run.tags)
+
+
 def _frames_of_the_day(tables: Tables, paths: Iterable[Path], date: dt.date) -> pl.DataFrame:
     """Video and hash of every frame, without what makes it large."""
     parts = [tables.sampled_frames.scan_part(path, date) for path in paths]
@@ -133,7 +149,10 @@ def _count_detected(tables: Tables, date: dt.date) -> int:
 
 
 def _detection_key(easyocr: EasyOCRResource) -> str:
-    """All that decides what is found on a picture, as a hash."""
+    """The settings that decide what is found on a picture, as a hash.
+
+    Under `auto` the device has a say in it, too; what one device found is good for the others.
+    """
     model = easyocr.model()
     languages = model.languages if model.recognize else ()
     weights = SHA256[DETECTOR_FILE]

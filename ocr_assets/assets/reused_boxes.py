@@ -28,8 +28,8 @@ class ReusedBoxes:
 
         Args:
             table: `ocr_boxes`.
-            days: Its partitions to look through and their part files, the nearest first. One of
-                which a file is missing or torn is passed over.
+            days: Its partitions to look through and their part files, the nearest first. One is
+                looked through up to the first file that is missing or torn.
             detection_key: That of the boxes.
             image_hashes: The frames.
         """

@@ -63,6 +63,8 @@ class ReusedFrames:
         places = self._parts[video_id]
         try:
             parts = [self._load(day, path) for day, path in places[:PARTS_IN_MEMORY]]
+            for day, path in places[PARTS_IN_MEMORY:]:  # are they there, and whole?
+                self._table.scan_part(path, day).select(pl.len()).collect()
         except UNREADABLE_PART as error:
             raise FramesGoneError(str(error)) from error
         for number, (day, path) in enumerate(places):

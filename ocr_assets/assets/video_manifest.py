@@ -22,12 +22,13 @@ from ocr_assets.video.listing import Sample, VideoReference
 from ocr_assets.video.workers import DecodeWorkers
 
 SAMPLES_PER_APPEND = 200
+PROBES_BY_DEFAULT = 4  # processes; its steps claim no slot, so that many may run at once
 
 
 class VideoManifestConfig(dg.Config):
     """How the videos are looked at."""
 
-    decode_workers: int | None = decode_workers_field()
+    decode_workers: int | None = decode_workers_field(PROBES_BY_DEFAULT)
 
 
 @daily_asset(
@@ -59,7 +60,7 @@ def _list_videos(
     state = video_source.state(date)
     with (
         tables.video_manifest.replace(date) as writer,
-        DecodeWorkers(worker_count(config.decode_workers)) as workers,
+        DecodeWorkers(worker_count(config.decode_workers, PROBES_BY_DEFAULT)) as workers,
     ):
         # The same samples twice: the workers look at the videos of the next ones already.
         samples, ahead = itertools.tee(video_source.samples(date))

@@ -20,8 +20,7 @@ Tensors are (n, height, width, channels) throughout: what PyTorch calls `channel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -79,6 +78,9 @@ class Craft:
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             number_format
         ]
+        if device != "cpu" and number_format == "fp32":
+            # fp32 is to mean fp32 in this process: by itself cuDNN rounds to TF32 with its 10 bits.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._winograd = self.winograd and device == "cpu" and number_format == "fp32"
         self._mean, self._deviation = (
             torch.tensor([255 * value for value in values], device=self._device)
@@ -108,7 +110,7 @@ class Craft:
         """
         import torch
 
-        with torch.inference_mode(), self._full_precision():
+        with torch.inference_mode():
             x = canvases.to(self._device, non_blocking=True).float()
             x = x.sub_(self._mean).div_(self._deviation).to(self._dtype)
             x = self._begin(x)
@@ -125,22 +127,6 @@ class Craft:
             for layer in self._classify:
                 x = layer(x)
             return x.float()
-
-    @contextmanager
-    def _full_precision(self) -> Iterator[None]:
-        """Makes fp32 on a GPU mean fp32: by itself cuDNN would round to TF32, which has 10 bits."""
-        from torch.backends import cudnn
-
-        if self._device.type != "cuda" or self._dtype.itemsize != 4:
-            yield
-            return
-        with cudnn.flags(
-            enabled=cudnn.enabled,
-            benchmark=cudnn.benchmark,
-            deterministic=cudnn.deterministic,
-            allow_tf32=False,
-        ):
-            yield
 
     def _begin(self, x: Tensor) -> Tensor:
         """The layers of full resolution, and the scaling down after them."""

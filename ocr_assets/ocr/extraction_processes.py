@@ -41,7 +41,7 @@ class ExtractionProcesses:
             found: list[TextBox] | Exception = connection.recv()
         except (OSError, EOFError) as error:
             log.warning("a process that extracts boxes has died (%s); it is replaced", error)
-            self._of_thread.child = None
+            self._bury()
             return extract_boxes(text, link, scale, thresholds)
         if isinstance(found, Exception):
             raise found
@@ -52,6 +52,12 @@ class ExtractionProcesses:
         for child in self._children:
             child.end(patient=True)
         self._children.clear()
+
+    def _bury(self) -> None:
+        child: ChildProcess = self._of_thread.child
+        self._of_thread.child = None
+        self._children.remove(child)
+        child.end(patient=False)
 
     def _child(self) -> ChildProcess:
         child: ChildProcess | None = getattr(self._of_thread, "child", None)

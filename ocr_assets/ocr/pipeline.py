@@ -89,9 +89,12 @@ def detect_frames(
             while under_way and (
                 under_way[0].is_done() or sum(len(one.pending) for one in under_way) > most_frames
             ):
-                yield from under_way.popleft().finish()
+                # It is taken out when it is done, so that it is cancelled with the others before.
+                yield from under_way[0].finish()
+                under_way.popleft()
         while under_way:
-            yield from under_way.popleft().finish()
+            yield from under_way[0].finish()
+            under_way.popleft()
 
 
 @dataclass

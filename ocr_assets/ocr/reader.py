@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -394,4 +395,6 @@ def _device_errors() -> Iterator[None]:
         device_error = as_device_error(error)
         if device_error is None:
             raise
+        # Or the tensors of the calls that failed would stay for as long as the error is looked at.
+        traceback.clear_frames(error.__traceback__)
         raise device_error from error

@@ -143,8 +143,13 @@ class DetectionSession:
             StateError: The state directory cannot be used.
         """
         pending: list[PendingOutcome] = []
-        while len(pending) < len(pictures):
-            pending += self._begin_some(pictures[len(pending) :], thresholds)
+        try:
+            while len(pending) < len(pictures):
+                pending += self._begin_some(pictures[len(pending) :], thresholds)
+        except BaseException:
+            for one in pending:
+                one.cancel()
+            raise
         return pending
 
     def _begin_some(

@@ -44,7 +44,7 @@ from ocr_assets.ocr.weights import DETECTOR_FILE
 if TYPE_CHECKING:
     from torch import Tensor
 
-BF16_HARDWARE = ("amx_bf16", "avx512_bf16", "bf16")  # the last is ARM's
+BF16_HARDWARE = ("amx_bf16", "avx512_bf16")
 BF16_CAPABILITY, FP16_CAPABILITY = (8, 0), (7, 0)  # of CUDA devices, from Ampere and Volta on
 MOST_EXTRACTORS = 4  # threads, each with a process, that make boxes of a GPU's score maps
 
@@ -73,6 +73,7 @@ class TextDetector:
         self._recogniser = _load_easyocr(settings, device) if settings.recognize else None
         self._network: Craft | None = _load_network(settings, device)
         self._threads_per_frame = _usual_threads()
+        self._frames_at_once = 1
         self._workers = _executor(
             1 if device == "cpu" else min(host.usable_cores(), MOST_EXTRACTORS)
         )
@@ -175,13 +176,13 @@ class TextDetector:
         frames_at_once = min(frames_at_once, count)
         self._threads_per_frame = count // frames_at_once
         cv2.setNumThreads(self._threads_per_frame)
-        if frames_at_once != self._workers._max_workers:
+        if frames_at_once != self._frames_at_once:
             self._workers.shutdown()
-            self._workers = _executor(frames_at_once)
+            self._workers, self._frames_at_once = _executor(frames_at_once), frames_at_once
 
     def close(self) -> None:
-        """Drops the model and gives its memory back."""
-        self._workers.shutdown(cancel_futures=True)
+        """Drops the model and gives its memory back, once what was begun is done."""
+        self._workers.shutdown()
         if self._extraction is not None:
             self._extraction.close()
         self._network = self._recogniser = None
@@ -234,10 +235,13 @@ class TextDetector:
         """All is queued on the GPU; whoever makes the boxes waits for it, not this thread."""
         import torch
 
+        height, width = canvases.shape[1:3]
+
         assert self._network is not None, "the detector is closed"
         with torch.cuda.device(self.device):
             begun, ended = (
-                torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+                # Blocking: whoever waits for it leaves its core to others.
+                torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
                 for _ in range(2)
             )
             begun.record()
@@ -247,8 +251,14 @@ class TextDetector:
             ended.record()
 
         def extract(index: int) -> Found:
-            ended.synchronize()
+            with torch.cuda.device(self.device):  # or the thread might begin to use another one
+                ended.synchronize()
             text, link = on_host[index].numpy()
+            if not (np.isfinite(text).all() and np.isfinite(link).all()):
+                raise DetectionError(
+                    f"the scores of {width}x{height} pixels are not finite; precision `exact` may "
+                    "give them"
+                )
             milliseconds = begun.elapsed_time(ended) / len(canvases)
             return Found(self._extract(text, link, scale, thresholds), milliseconds)
 
@@ -264,7 +274,10 @@ def number_format(precision: Precision, device: str) -> NumberFormat:
     if precision == "exact":
         return "fp32"
     if device == "cpu":
-        # Not in every PyTorch that will do; without it nothing is known, and fp32 is right.
+        # Not in every PyTorch that will do; without it nothing is known, and fp32 is right. So it
+        # is where PyTorch lacks the library that makes use of the hardware.
+        if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return "fp32"
         capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return "bf16" if any(capabilities.get(name) for name in BF16_HARDWARE) else "fp32"
     capability = torch.cuda.get_device_capability(device)

@@ -254,7 +254,7 @@ class FrameReader:
         context.skip_frame = "DEFAULT"
         self._has_skipped = skips = doubtful = False
         last_pts = self.span.start_pts - 1
-        count = 0
+        count = depth = 0
         packets: Iterator[Packet[VideoStream] | None] = iter(video.container.demux(video.stream))
         while True:
             try:
@@ -271,6 +271,7 @@ class FrameReader:
                 wanted = None if doubtful else self._skip_before
                 skipped, skips = skips, wanted is not None and _is_before(packet, wanted)
                 if skips:
+                    depth = depth if self._has_skipped else context.reorder_depth
                     self._has_skipped = True
                 elif packet.pts is not None:
                     self._skip_before = None  # all that follow, too: what is output last is decoded
@@ -282,6 +283,8 @@ class FrameReader:
                 if packet is not None and packet.pts is not None:
                     self._note_damage(packet.pts)
                 continue
+            if self._has_skipped and context.reorder_depth != depth:
+                self._note_doubt()  # a picture that was skipped would have told it earlier
             for frame in frames:
                 pts = frame.dts if frame.pts is None else frame.pts
                 if numbered:

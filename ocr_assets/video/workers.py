@@ -136,8 +136,8 @@ class DecodeWorkers:
                 piece = task.pieces.popleft()
                 if piece.fault is not None:
                     raise DecodeWorkerError(f"a bug in decoding {task.job.path}:\n{piece.fault}")
-                if not piece.last:
-                    self._let_go_on(task)
+                for one in self._tasks:
+                    self._let_go_on(one)
                 yield from piece.results
                 if piece.reason is not None:
                     raise UnreadableVideoError(piece.reason)

@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -106,6 +106,8 @@ class CpuDetector:
         self, find: Callable[[Picture], list[TextBox]], batch_seconds: float = 0.0
     ) -> None:
         self.device = "cpu"
+        self.frames_at_once: list[int] = []
+        self._worker = ThreadPoolExecutor(1)
         self._find = find
         self._batch_seconds = batch_seconds
         self.thread_counts: list[int] = []
@@ -114,8 +116,14 @@ class CpuDetector:
     def detect_batch(
         self, pictures: Sequence[Picture], thresholds: DetectionThresholds
     ) -> list[Future[Found]]:
-        time.sleep(self._batch_seconds)
-        return [done(self._find(picture)) for picture in pictures]
+        if not self._batch_seconds:
+            return [done(self._find(picture)) for picture in pictures]
+
+        def find(picture: Picture) -> Found:
+            time.sleep(self._batch_seconds)
+            return Found(self._find(picture), 1.0)
+
+        return [self._worker.submit(find, picture) for picture in pictures]
 
     def memory(self) -> AllocatorMemory:
         return AllocatorMemory(0, 0)
@@ -131,8 +139,10 @@ class CpuDetector:
 
     def use_threads(self, count: int, frames_at_once: int) -> None:
         self.thread_counts.append(count)
+        self.frames_at_once.append(frames_at_once)
 
     def close(self) -> None:
+        self._worker.shutdown()
         self.closed = True
 
 

@@ -114,6 +114,14 @@ def test_pictures_at_once_give_what_they_give_alone() -> None:
     detector.close()
 
 
+def test_a_detector_that_is_closed_finishes_what_it_has_begun() -> None:
+    detector = TextDetector(ModelSettings())
+    pictures = [text_picture([Line("Hello there", 100, y, 48)]) for y in (100, 180, 260)]
+    pending = detector.detect_batch(pictures, DEFAULTS)
+    detector.close()
+    assert [len(found.result().boxes) for found in pending] == [1, 1, 1]
+
+
 def test_asking_for_a_gpu_where_there_is_none_fails_with_a_sentence() -> None:
     import torch
 

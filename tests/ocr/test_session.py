@@ -200,7 +200,25 @@ def test_work_starts_on_the_cpu_while_the_gpu_is_full_and_returns(bench: Bench) 
     assert any(text.startswith("moved from the CPU to GPU 0") for text in bench.said)
     (cpu,) = (one for one in bench.loader.loaded if isinstance(one, CpuDetector))
     assert cpu.thread_counts
-    assert cpu.thread_counts[0] >= 1
+    assert 1 <= cpu.frames_at_once[0] <= cpu.thread_counts[0]
+
+
+def test_frames_that_are_under_way_on_the_cpu_survive_the_return_to_a_gpu(bench: Bench) -> None:
+    uuid = bench.nvml.add_gpu(24 * GIB)
+    bench.loader = FakeLoader(bench.nvml.state, cpu_batch_seconds=1.0)
+    bench.pool = ReaderPool(bench.loader)
+    hog = bench.hog(uuid, left_bytes=GIB)
+    with bench.session(idle_seconds=0.0) as session:
+        on_cpu = session.begin(pictures(3), THRESHOLDS)
+        hog.free()
+        on_gpu = session.begin(pictures(2, start=4), THRESHOLDS)
+        # The reader on the CPU is closed by whoever looks after idle ones, while it is at work.
+        cpu, _ = bench.loader.loaded
+        assert isinstance(cpu, CpuDetector)
+        wait_until(lambda: cpu.closed)
+        outcomes = [pending.result() for pending in [*on_cpu, *on_gpu]]
+    assert found(outcomes) == [("cpu", 1), ("cpu", 2), ("cpu", 3), ("cuda:0", 4), ("cuda:0", 5)]
+    bench.pool.close_idle()
 
 
 def test_return_is_not_looked_for_more_often_than_every_few_seconds(bench: Bench) -> None:
