@@ -102,7 +102,7 @@ def test_bounds_hold_for_what_a_run_sets(monkeypatch: pytest.MonkeyPatch) -> Non
         (
             {"devise": "cpu"},
             r"^OCR_ASSETS_EASYOCR_DEVISE: the resource easyocr has no field devise; it has "
-            r"languages, recognize, device, .*, add_margin$",
+            r"languages, recognize, precision, device, .*, add_margin$",
         ),
         (
             {"max_batch_frames": "many"},
