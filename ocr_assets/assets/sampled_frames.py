@@ -126,7 +126,7 @@ def _sample(
         "frames": frames,
         "videos_failed": failed,
         "videos_reused": videos_reused,
-        "videos_per_second": videos.height / max(progress.seconds, 1e-9),
+        "videos_per_second": progress.rate,
     }
 
 
