@@ -44,14 +44,16 @@ def find_regions(
         least x + y; rotated rectangles, so corners may leave the map.
     """
     is_text = text > np.float32(low_text)
-    linked = (is_text | (link > np.float32(link_threshold))).view(np.uint8)
+    linked = is_text | (link > np.float32(link_threshold))
     labels: NDArray[np.int32]
-    count, labels = cv2.connectedComponents(linked, connectivity=4)  # type: ignore[assignment]
+    count, labels = cv2.connectedComponents(  # type: ignore[assignment]
+        linked.view(np.uint8), connectivity=4
+    )
     if count == 1:
         return np.empty((0, 4, 2), np.float32)  # there is nothing but the background
     # OpenCV could give sizes and places too, but takes longer for the background than all else.
-    columns, rows = np.ascontiguousarray(cv2.findNonZero(linked).reshape(-1, 2).T, np.intp)
-    label_of = labels[rows, columns]
+    rows, columns = divmod(np.flatnonzero(linked), linked.shape[1])
+    label_of = labels[linked]
     areas = np.bincount(label_of, minlength=count)
     strong = np.zeros(count, bool)
     strong[labels[(text >= np.float32(text_threshold)) & is_text]] = True
@@ -82,10 +84,10 @@ def _rectangle(
     left, top = max(x - grow, 0), max(y - grow, 0)
     around = labels[top : y + height + grow + 1, left : x + width + grow + 1]
     grown = cv2.dilate((around == label).view(np.uint8), _square(1 + grow))
-    points: NDArray[np.int32] = cv2.findNonZero(grown).reshape(-1, 2)  # type: ignore[assignment]
-    points += np.array((left, top), np.int32)
-    rectangle: NDArray[np.float32] = cv2.boxPoints(cv2.minAreaRect(points))  # type: ignore[assignment]
-    if _is_square(rectangle):
+    points = _outline(grown, left, top)
+    smallest = cv2.minAreaRect(points)
+    rectangle: NDArray[np.float32] = cv2.boxPoints(smallest)  # type: ignore[assignment]
+    if _is_square(rectangle, *smallest[1]):
         # Of a round region any rectangle is the smallest: upright is meant.
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         corners = ((left, top), (right, top), (right, bottom), (left, bottom))
@@ -93,7 +95,22 @@ def _rectangle(
     return rectangle
 
 
-def _is_square(rectangle: NDArray[np.float32]) -> bool:
+def _outline(shape: cv2.typing.MatLike, left: int, top: int) -> NDArray[np.int32]:
+    """The corners of a shape: the smallest rectangle around them is that around all its points.
+
+    They come row by row, as all points would: where several rectangles are the smallest, OpenCV's
+    choice depends on the order.
+    """
+    contours, _ = cv2.findContours(
+        shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
+    )
+    corners = np.concatenate(contours).reshape(-1, 2).astype(np.int32, copy=False)
+    return corners[np.lexsort(corners.T)]
+
+
+def _is_square(rectangle: NDArray[np.float32], width: float, height: float) -> bool:
+    if abs(width - height) > 2 * SQUARE_TOLERANCE * max(width, height):
+        return False  # whatever the last bit is
     first, second = rectangle[0] - rectangle[1], rectangle[1] - rectangle[2]
     # In fp32, as EasyOCR's: whether a box is a square may hang on the last bit.
     one, other = np.sqrt(first.dot(first)), np.sqrt(second.dot(second))

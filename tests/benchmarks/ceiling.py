@@ -13,7 +13,7 @@ from tests.benchmarks.report import Section, Table, Target, plain
 from tests.benchmarks.settings import Settings
 
 WIDTH, HEIGHT = 1280, 720
-FRAMES, QUICK_FRAMES = 768, 32
+FRAMES, QUICK_FRAMES = 2048, 32  # so many that starting and committing hardly count
 KINDS = {"little": "a title and a subtitle", "dense": "a page full of words"}
 EXTRACTIONS = {False: "in threads, as for the CPU", True: "in processes, as for a GPU"}
 
