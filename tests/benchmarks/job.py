@@ -7,9 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from tests.benchmarks.apart import run_apart
 from tests.benchmarks.inputs import make_clips
 from tests.benchmarks.machine import Machine, describe_machine
 from tests.benchmarks.measure import Cost, paired_ratios, spread
@@ -22,7 +20,6 @@ FRAMES = 3
 THRESHOLDS = (0.05, 0.1, 0.2)
 PRECISIONS = ("exact", "auto")
 PRECISION_VARIABLE = "OCR_ASSETS_EASYOCR_PRECISION"
-FORWARD_REPEATS = 5
 
 
 @dataclass
@@ -60,6 +57,14 @@ class Rounds:
         return [whole.above(empty) for whole, empty in zip(self.whole, self.empty, strict=True)]
 
 
+@dataclass(frozen=True)
+class TimedJob:
+    """A job of ours, and the CPU seconds of it that were spent in the forward pass."""
+
+    cost: Cost
+    forward_cpu_seconds: float
+
+
 def measure_job(settings: Settings) -> Section:
     """The reference with its best `np`, then with it, in turn, ours in each precision."""
     reference = prepare_reference()
@@ -74,7 +79,7 @@ def measure_job(settings: Settings) -> Section:
     }
     best = min(searched, key=lambda processes: searched[processes].wall_seconds)
     sides = {name: Rounds() for name in ("reference", *PRECISIONS)}
-    forward: dict[str, list[dict[str, Any]]] = {}
+    timed = {name: _timed_job(clips, name) for name in PRECISIONS}
     for number in range(settings.rounds):
         names = list(sides) if number % 2 == 0 else list(reversed(sides))
         for name in names:
@@ -84,11 +89,11 @@ def measure_job(settings: Settings) -> Section:
                 cost, ratios = _reference_job(reference, clips, best)
             else:
                 side.empty.append(_our_job([tiny], name)[0])
-                cost, ratios = _our_job(clips, name, None if name in forward else forward)
+                cost, ratios = _our_job(clips, name)
             side.whole.append(cost)
             side.ratios.append(ratios)
     single = sides["reference"].whole if best == 1 else [searched[1]]
-    return _section(sides, forward, searched, best, single, describe_machine())
+    return _section(sides, timed, searched, best, single, describe_machine())
 
 
 def _reference_job(
@@ -102,29 +107,31 @@ def _reference_job(
     return job.cost, job.ratios
 
 
-def _our_job(
-    clips: Sequence[Path],
-    precision: str,
-    forward: dict[str, list[dict[str, Any]]] | None = None,
-) -> tuple[Cost, dict[str, float]]:
-    """One job; into `forward` goes what the bare forward pass takes on its frames."""
+def _our_job(clips: Sequence[Path], precision: str) -> tuple[Cost, dict[str, float]]:
     progress(f"job: {len(clips)} clips, ours, {precision}")
     with scratch_folder() as scratch:
         variables = {PRECISION_VARIABLE: precision}
         job = run_our_job(clips, frames=FRAMES, scratch=scratch, variables=variables)
-        if forward is not None:
-            forward[precision] = run_apart(
-                "forward_pass_process",
-                data=str(job.data),
-                precision=precision,
-                repeats=FORWARD_REPEATS,
-            )
     return job.cost, job.ratios
+
+
+def _timed_job(clips: Sequence[Path], precision: str) -> TimedJob:
+    progress(f"job: {len(clips)} clips, ours, {precision}, with a clock around the forward pass")
+    with scratch_folder() as scratch:
+        clock = scratch / "clock.txt"
+        job = run_our_job(
+            clips,
+            frames=FRAMES,
+            scratch=scratch,
+            variables={PRECISION_VARIABLE: precision},
+            program=("tests.benchmarks.timed_job_process", str(clock)),
+        )
+        return TimedJob(job.cost, float(clock.read_text()))
 
 
 def _section(
     sides: Mapping[str, Rounds],
-    forward: Mapping[str, list[dict[str, Any]]],
+    timed: Mapping[str, TimedJob],
     searched: Mapping[int, Cost],
     best: int,
     single: Sequence[Cost],
@@ -135,7 +142,7 @@ def _section(
         name: {threshold: _worst_agreement(sides, name, threshold) for threshold in THRESHOLDS}
         for name in PRECISIONS
     }
-    shares = {name: forward_shares(forward[name], sides[name]) for name in PRECISIONS}
+    shares = {name: forward_shares(timed[name], sides[name]) for name in PRECISIONS}
     single_peak = spread([cost.peak_bytes for cost in single]).median
     peaks = {name: [c.peak_bytes / single_peak for c in sides[name].whole] for name in PRECISIONS}
     apart = {name: _furthest_apart(sides, name) for name in PRECISIONS}
@@ -200,7 +207,7 @@ def _section(
                 ],
             ),
             Table(
-                "CPU seconds of the bare forward pass, share of our job's",
+                "CPU seconds of the forward pass, share of our job's, one run each",
                 ["", "whole job", "without start and load"],
                 [
                     [
@@ -220,7 +227,7 @@ def _section(
             "rounds": {name: dataclasses.asdict(side) for name, side in sides.items()},
             "equal_verdicts": agreements,
             "ratios_apart": apart,
-            "forward_pass": forward,
+            "timed": {name: dataclasses.asdict(job) for name, job in timed.items()},
             "forward_share": shares,
             "peak_against_np_1": peaks,
         },
@@ -289,10 +296,10 @@ def _furthest_apart(sides: Mapping[str, Rounds], name: str) -> float:
     )
 
 
-def forward_shares(sizes: Sequence[Mapping[str, Any]], side: Rounds) -> dict[str, float]:
-    """The forward pass's CPU seconds on all frames, as a share of the job's median."""
-    forward = sum(size["frames"] * size["cpu_seconds_per_frame"] for size in sizes)
+def forward_shares(timed: TimedJob, side: Rounds) -> dict[str, float]:
+    """The forward pass's share of a job's CPU seconds; of `work` those of an empty job are not."""
+    empty = spread([cost.cpu_seconds for cost in side.empty]).median
     return {
-        "whole": forward / spread(side.cpu()).median,
-        "work": forward / spread(side.cpu_of_work()).median,
+        "whole": timed.forward_cpu_seconds / timed.cost.cpu_seconds,
+        "work": timed.forward_cpu_seconds / (timed.cost.cpu_seconds - empty),
     }

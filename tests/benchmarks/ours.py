@@ -17,16 +17,19 @@ class OurJob:
     Attributes:
         cost: What it took.
         ratios: `ocr_area_ratio` by the clip's name.
-        data: The folder of its tables.
     """
 
     cost: Cost
     ratios: dict[str, float]
-    data: Path
 
 
 def run_our_job(
-    clips: Sequence[Path], *, frames: int, scratch: Path, variables: Mapping[str, str]
+    clips: Sequence[Path],
+    *,
+    frames: int,
+    scratch: Path,
+    variables: Mapping[str, str],
+    program: Sequence[str] = ("ocr_assets.cli",),
 ) -> OurJob:
     """Filters clips with `ocr-assets run`, into fresh tables and a fresh Dagster instance.
 
@@ -35,6 +38,7 @@ def run_our_job(
         frames: Frames per clip.
         scratch: An empty folder for all that it writes.
         variables: Settings, as environment variables.
+        program: The module that is run, and its first arguments.
     """
     source, data, home, state = (
         scratch / name for name in ("source", "data", "dagster_home", "state")
@@ -48,7 +52,7 @@ def run_our_job(
     words = ["run", "--json", "--device", "cpu", "--frame-sample-num", str(frames)]
     folders = ["--source", str(source), "--data", str(data)]
     cost = measure_command(
-        [sys.executable, "-m", "ocr_assets.cli", *words, *folders],
+        [sys.executable, "-m", *program, *words, *folders],
         environment={
             **clean_environment(),
             "PYTHONPATH": str(REPOSITORY),
@@ -65,4 +69,4 @@ def run_our_job(
         Path(sample["videos"][0]).name: float(sample["ocr_area_ratio"][0])
         for sample in summary["samples"]
     }
-    return OurJob(cost, ratios, data)
+    return OurJob(cost, ratios)

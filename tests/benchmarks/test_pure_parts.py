@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.job import Rounds, equal_verdicts, forward_shares
+from tests.benchmarks.job import Rounds, TimedJob, equal_verdicts, forward_shares
 from tests.benchmarks.machine import bfloat16_flags, cpu_name
 from tests.benchmarks.measure import (
     CommandFailedError,
@@ -71,13 +71,10 @@ def test_a_verdict_is_equal_where_both_sides_keep_or_both_drop() -> None:
     assert equal_verdicts(theirs, {"a": 0.1001, "b": 0.05}, 0.1) == 1
 
 
-def test_the_forward_share_weighs_each_size_by_its_frames() -> None:
-    side = Rounds(whole=[Cost(0, 20.0, 0)], empty=[Cost(0, 4.0, 0)])
-    sizes = [
-        {"frames": 3, "cpu_seconds_per_frame": 1.0},
-        {"frames": 2, "cpu_seconds_per_frame": 2.5},
-    ]
-    assert forward_shares(sizes, side) == {"whole": 0.4, "work": 0.5}
+def test_the_forward_share_is_of_the_job_with_and_without_its_start() -> None:
+    side = Rounds(whole=[], empty=[Cost(0, 4.0, 0), Cost(0, 3.0, 0), Cost(0, 9.0, 0)])
+    timed = TimedJob(Cost(0, 20.0, 0), forward_cpu_seconds=8.0)
+    assert forward_shares(timed, side) == {"whole": 0.4, "work": 0.5}
 
 
 def test_the_cpu_and_its_bfloat16_are_read_from_cpuinfo() -> None:
