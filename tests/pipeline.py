@@ -15,7 +15,8 @@ from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 
-DAY = "2026-01-31"
+DAY, NEXT_DAY = "2026-01-31", "2026-02-01"
+MUCH_LATER = "2026-03-10"  # than what is looked at for reuse by itself
 ASSETS: list[dg.AssetsDefinition] = [video_manifest, sampled_frames, ocr_boxes, filtered_dataset]
 
 
@@ -37,7 +38,7 @@ def materialize_day(
     Args:
         source: The video source's root.
         data: The tables' root.
-        assets: Which assets.
+        assets: Which assets; one of another definition takes the place of ours with its name.
         day: The partition.
         layout: The video source's layout.
         frames: Config of sampled_frames.
@@ -52,8 +53,9 @@ def materialize_day(
         "ocr_boxes": boxes or {},
         "filtered_dataset": rule or {},
     }
+    others = [asset for asset in ASSETS if asset.key.to_user_string() not in names]
     return dg.materialize(
-        [*ASSETS, *all_checks],
+        [*assets, *others, *all_checks],
         selection=dg.AssetSelection.assets(*assets) | dg.AssetSelection.checks_for_assets(*assets),
         partition_key=day,
         resources={
@@ -62,7 +64,9 @@ def materialize_day(
             "easyocr": easyocr or EasyOCRResource(device="cpu", precision="exact"),
         },
         run_config={
-            "ops": {name: {"config": value} for name, value in config.items() if name in names}
+            "ops": {
+                name: {"config": value} for name, value in config.items() if value and name in names
+            }
         },
         raise_on_error=raise_on_error,
     )

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from ocr_assets import checks
+from ocr_assets.assets.daily_asset import daily_asset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
-from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.partitions import daily
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartitionedTable
+from ocr_assets.tables.schemas import SampledFrames
 from tests.clips import numbered, write_video
 from tests.pipeline import DAY, materialize_day
 
@@ -150,10 +151,15 @@ def test_a_check_fails_on_the_fault_it_is_for(
     assert said in str(found.description)
 
 
-def test_a_failed_check_stops_what_follows(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ocr_assets.assets.sampled_frames._rows", lambda *_: iter(()))
+@daily_asset(SampledFrames, deps=["video_manifest"], kinds=set(), code_version="faulty")
+def sampled_frames(context: dg.AssetExecutionContext, tables: Tables) -> dg.MaterializeResult[None]:
+    """What the asset would be if it lost every frame."""
+    with tables.sampled_frames.replace(DATE):
+        pass
+    return dg.MaterializeResult()
+
+
+def test_a_failed_check_stops_what_follows(made: Path, tmp_path: Path) -> None:
     result = materialize_day(
         made / "videos",
         tmp_path / "data",

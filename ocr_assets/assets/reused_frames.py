@@ -1,6 +1,7 @@
 """Frames that another run has sampled already, from videos of the same content."""
 
 import datetime as dt
+import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class ReusedFrames:
         """A video's rows, without `date`, one by one.
 
         Raises:
-            FramesGoneError: They are there no more. It comes before the first row.
+            FramesGoneError: They are there no more.
         """
         places = self._parts[video_id]
         try:
@@ -67,8 +68,12 @@ class ReusedFrames:
                 self._table.scan_part(path, day).select(pl.len()).collect()
         except UNREADABLE_PART as error:
             raise FramesGoneError(str(error)) from error
-        for number, (day, path) in enumerate(places):
-            part = parts[number] if number < len(parts) else self._load(day, path)
+        return self._rows(video_id, parts, places[PARTS_IN_MEMORY:])
+
+    def _rows(
+        self, video_id: str, parts: list[pl.DataFrame], others: list[tuple[dt.date, Path]]
+    ) -> Iterator[pl.DataFrame]:
+        for part in itertools.chain(parts, itertools.starmap(self._load, others)):
             yield from part.filter(pl.col("video_id") == video_id).iter_slices(1)
 
     def _load(self, day: dt.date, path: Path) -> pl.DataFrame:

@@ -101,19 +101,15 @@ def _sample(
             if video_id not in reused:
                 rows = _rows(video_id, next(decoded), key)
             else:
-                videos_reused += 1
-                rows = reused.rows(video_id)
-            try:
-                for row in rows:
-                    failed += row["error"].null_count() == 0
-                    writer.append(row)
-            except FramesGoneError as error:
-                context.log.warning(f"frames of {path} are decoded again: {error}")
-                videos_reused -= 1
-                with DecodeWorkers(1) as spare:
-                    for row in _rows(video_id, next(spare.sample([path], rule)), key):
-                        failed += row["error"].null_count() == 0
-                        writer.append(row)
+                try:
+                    rows = reused.rows(video_id)
+                    videos_reused += 1
+                except FramesGoneError as error:
+                    context.log.warning(f"frames of {path} are decoded again: {error}")
+                    rows = _decoded_again(video_id, path, rule, key)
+            for row in rows:
+                failed += row["error"].null_count() == 0
+                writer.append(row)
             progress.advance()
     frames = writer.row_count - failed
     context.log.info(
@@ -148,6 +144,14 @@ def _rows(video_id: str, frames: Iterator[EncodedFrame], key: str) -> Iterator[p
             )
     except UnreadableVideoError as error:
         yield _row(video_id=video_id, error=str(error))
+
+
+def _decoded_again(
+    video_id: str, path: str, rule: SamplingRule, key: str
+) -> Iterator[pl.DataFrame]:
+    """By a process of its own, since those of the step are at work on others in their order."""
+    with DecodeWorkers(1) as workers:
+        yield from _rows(video_id, next(workers.sample([path], rule)), key)
 
 
 def _row(**values: object) -> pl.DataFrame:

@@ -17,10 +17,8 @@ from tests.clips import numbered, write_video
 from tests.fake_nvml import GIB, FakeNvml
 from tests.gpu.fake_detector import FakeLoader, made_up_text
 from tests.own_pool import POOLS, OwnPool
-from tests.pipeline import DAY, materialize_day, rows
+from tests.pipeline import DAY, MUCH_LATER, NEXT_DAY, materialize_day, rows
 
-NEXT_DAY = "2026-02-01"
-MUCH_LATER = "2026-03-10"
 FOUND = ("boxes", "ocr_area_ratio", "union_area_ratio", "device", "milliseconds", "detection_key")
 
 

@@ -11,10 +11,7 @@ from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.resources.tables import Tables
 from tests.clips import numbered, write_video
-from tests.pipeline import DAY, materialize_day, rows
-
-NEXT_DAY = "2026-02-01"
-MUCH_LATER = "2026-03-10"
+from tests.pipeline import DAY, MUCH_LATER, NEXT_DAY, materialize_day, rows
 
 
 @pytest.fixture

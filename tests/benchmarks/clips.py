@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ocr_assets.demo import Line, draw_text, make_demo_clips
+from ocr_assets.gpu.host import usable_cores
 from tests.benchmarks.apart import answer
-from tests.benchmarks.settings import cache_folder, cores
+from tests.benchmarks.settings import cache_folder
 
 Picture = NDArray[np.uint8]
 
@@ -69,7 +70,7 @@ def growth_clips(count: int) -> list[Path]:
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{number:05d}.mp4" for number in range(count)]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
         for _ in pool.map(_write_growth_clip, missing, [folder] * len(missing)):
             pass
     return paths

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ocr_assets.gpu.host import usable_cores
 from tests.benchmarks.inputs import make_clips
 from tests.benchmarks.machine import Machine, describe_machine
 from tests.benchmarks.measure import Cost, paired_ratios, spread
 from tests.benchmarks.ours import run_our_job
 from tests.benchmarks.reference import Reference, prepare_reference, run_reference_job
 from tests.benchmarks.report import Section, Table, Target, gibibytes, seconds, times
-from tests.benchmarks.settings import Settings, cores, progress, scratch_folder
+from tests.benchmarks.settings import Settings, progress, scratch_folder
 
 FRAMES = 3
 THRESHOLDS = (0.05, 0.1, 0.2)
@@ -75,7 +76,7 @@ def measure_job(settings: Settings) -> Section:
         _our_job([tiny], precision)  # a setting that fails should do so now; it warms up, too
     searched = {
         processes: _reference_job(reference, clips, processes)[0]
-        for processes in range(1, cores() + 1)
+        for processes in range(1, usable_cores() + 1)
     }
     best = min(searched, key=lambda processes: searched[processes].wall_seconds)
     sides = {name: Rounds() for name in ("reference", *PRECISIONS)}

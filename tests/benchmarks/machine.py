@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from ocr_assets.gpu.host import usable_cores
+
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 
 
@@ -38,7 +40,7 @@ def describe_machine() -> Machine:
     cpu_info = Path("/proc/cpuinfo").read_text()
     return Machine(
         cpu=cpu_name(cpu_info) or platform.processor() or platform.machine(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         memory_bytes=psutil.virtual_memory().total,
         bfloat16=bfloat16_flags(cpu_info),
         load=os.getloadavg()[0],

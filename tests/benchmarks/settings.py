@@ -49,11 +49,6 @@ def cache_folder() -> Path:
     return folder
 
 
-def cores() -> int:
-    """How many cores this process, and so all that it starts, may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def clean_environment() -> dict[str, str]:
     """This process's variables without those that would lead a measured program elsewhere."""
     return {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
