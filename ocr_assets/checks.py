@@ -12,8 +12,8 @@ from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.partitions import daily, partition_dates
+from ocr_assets.reasons import Status
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.schemas import OK
 from ocr_assets.video.images import decode_image
 
 FRAMES_TO_DECODE = 50
@@ -215,7 +215,7 @@ def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckR
 def _videos(tables: Tables, date: dt.date) -> pl.LazyFrame:
     return (
         tables.video_manifest.scan(date)
-        .filter(pl.col("status") == OK, pl.col("video_id").is_not_null())
+        .filter(pl.col("status") == Status.OK, pl.col("video_id").is_not_null())
         .select("video_id", listed=pl.lit(1))
         .unique("video_id")
     )

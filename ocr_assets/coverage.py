@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 
 from ocr_assets.ocr.boxes import TextBox
+from ocr_assets.reasons import DropReason, Fault, Status
 
 Metric = Literal["ocr_area_ratio", "union_area_ratio", "max_union_area_ratio"]
 AnyOrAll = Literal["any", "all"]
@@ -99,13 +100,20 @@ class FilterRule:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A sample's verdict, and the sentence that gives the reason with its numbers."""
+    """A sample's verdict, and why.
+
+    Attributes:
+        verdict: What becomes of it.
+        reason_code: The reason's kind: a drop's own, else a `Status`, `ok` of what is kept.
+        reason: The reason as a sentence with its numbers.
+    """
 
     verdict: Verdict
+    reason_code: Status | DropReason
     reason: str
 
 
-def judge_sample(videos: Sequence[VideoCoverage | str], rule: FilterRule) -> Judgement:
+def judge_sample(videos: Sequence[VideoCoverage | Fault], rule: FilterRule) -> Judgement:
     """Keeps, drops or quarantines a sample.
 
     A video that could not be read counts as unknown: it decides nothing, but where the verdict
@@ -113,34 +121,44 @@ def judge_sample(videos: Sequence[VideoCoverage | str], rule: FilterRule) -> Jud
     does.
 
     Args:
-        videos: A sample's videos in order: their coverage, or why they are unreadable.
+        videos: A sample's videos in order: their coverage, or why they have none.
         rule: The interval and how to combine several videos.
     """
     if not videos:
-        return Judgement("keep", "the sample has no videos")
+        return Judgement("keep", Status.OK, "the sample has no videos")
     numbered = [
         (f"video {index + 1} of {len(videos)}: " if len(videos) > 1 else "", video)
         for index, video in enumerate(videos)
     ]
-    unread = [f"{place}{video}" for place, video in numbered if isinstance(video, str)]
+    unread = [(place, video) for place, video in numbered if isinstance(video, Fault)]
     judged = [
-        (_within(video, rule), f"{place}{_sentence(video, rule)}")
+        (_outside(video, rule), f"{place}{_sentence(video, rule)}")
         for place, video in numbered
         if isinstance(video, VideoCoverage)
     ]
+    dropped = [(outside, sentence) for outside, sentence in judged if outside is not None]
+    kept = [sentence for outside, sentence in judged if outside is None]
     # One video in the interval settles `any`, one outside it settles `all`.
-    settling = rule.any_or_all == "any"
-    settled = [sentence for within, sentence in judged if within == settling]
-    if settled:
-        return Judgement("keep" if settling else "drop", settled[0])
+    if rule.any_or_all == "any" and kept:
+        return Judgement("keep", Status.OK, kept[0])
+    if rule.any_or_all == "all" and dropped:
+        return Judgement("drop", *dropped[0])
     if unread:
-        return Judgement("quarantine", "; ".join(unread))
-    return Judgement("drop" if settling else "keep", "; ".join(text for _, text in judged))
+        reason = "; ".join(f"{place}{fault.message}" for place, fault in unread)
+        return Judgement("quarantine", unread[0][1].status, reason)
+    reason = "; ".join(sentence for _, sentence in judged)
+    if dropped:
+        return Judgement("drop", dropped[0][0], reason)
+    return Judgement("keep", Status.OK, reason)
 
 
-def _within(video: VideoCoverage, rule: FilterRule) -> bool:
+def _outside(video: VideoCoverage, rule: FilterRule) -> DropReason | None:
+    """On which side of the interval it lies; None if it is in it."""
     ratio: float = getattr(video, rule.metric)
-    return rule.min_area_ratio <= ratio <= rule.max_area_ratio
+    if ratio < rule.min_area_ratio:
+        return DropReason.BELOW
+    # This way round, so that what is no number is not kept.
+    return None if ratio <= rule.max_area_ratio else DropReason.ABOVE
 
 
 def _sentence(video: VideoCoverage, rule: FilterRule) -> str:

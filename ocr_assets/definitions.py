@@ -11,6 +11,7 @@ from ocr_assets.automation import daily_job, daily_schedule, late_videos, pool_l
 from ocr_assets.checks import all_checks
 from ocr_assets.config_fields import with_defaults
 from ocr_assets.executor import one_process_executor
+from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import configured_easyocr
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
@@ -28,6 +29,7 @@ defs = dg.Definitions(
         "video_source": with_defaults(
             VideoSource, root=settings.source_root(), layout=settings.source_layout()
         ),
+        "decoder": VideoDecoder(),
         "tables": with_defaults(Tables, root=settings.data_root()),
         "easyocr": easyocr,
     },

@@ -21,6 +21,7 @@ from ocr_assets.instance import has_home, open_instance
 from ocr_assets.settings import Layout
 from ocr_assets.step_bars import step_bars
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
+from ocr_assets.tables.stored_path import stored_paths
 from ocr_assets.video.sampling import SamplingRule
 
 
@@ -176,7 +177,7 @@ def _summary(request: DayRequest, seconds: float) -> DaySummary:
     samples = [
         SampleResult(
             sample_id=row["sample_id"],
-            videos=row["paths"],
+            videos=stored_paths(row),
             verdict=row["verdict"],
             reason=row["reason"],
             ocr_area_ratio=row["ocr_area_ratio"],

@@ -1,13 +1,20 @@
 """Videos for the tests: pictures that tell their number and text of known place and size."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ocr_assets.demo import Line, draw_text
+
+if TYPE_CHECKING:
+    from av import AudioStream
+    from av.container import OutputContainer
 
 Picture = NDArray[np.uint8]
 
@@ -44,6 +51,7 @@ def write_video(
     rotation: int | None = None,
     key_frame_every: int = 6,
     b_frames: int = 0,
+    sound: bool = False,
 ) -> Path:
     """Encodes pictures.
 
@@ -59,6 +67,7 @@ def write_video(
         rotation: Counter-clockwise rotation, in degrees, that the container asks players for.
         key_frame_every: Pictures from one key frame to the next.
         b_frames: B-frames between others; libx264 has two in any case.
+        sound: Whether there is a second stream, of silence.
     """
     import av
 
@@ -72,6 +81,7 @@ def write_video(
             stream.options = {"crf": "12", "bf": "2", "x264-params": "scenecut=0"}
         if rotation is not None:
             stream.set_display_rotation(rotation)
+        silence = output.add_stream("aac", rate=44100, layout="mono") if sound else None
         for index, picture in enumerate(pictures):
             if index == 0:
                 stream.height, stream.width = picture.shape[:2]
@@ -80,6 +90,8 @@ def write_video(
             frame.time_base = Fraction(1, rate)
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
+        if silence is not None:
+            _write_silence(output, silence)
     return path
 
 
@@ -88,15 +100,20 @@ def write_sound(path: Path) -> Path:
     import av
 
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("aac", rate=44100, layout="mono")
-        for index in range(20):
-            frame = av.AudioFrame.from_ndarray(
-                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
-            )
-            frame.rate, frame.pts = 44100, index * 1024
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode())
+        _write_silence(output, output.add_stream("aac", rate=44100, layout="mono"))
     return path
+
+
+def _write_silence(output: OutputContainer, stream: AudioStream) -> None:
+    import av
+
+    for index in range(20):
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        frame.rate, frame.pts = 44100, index * 1024
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode())
 
 
 def _bars(number: int, width: int, height: int) -> Picture:

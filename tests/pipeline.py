@@ -11,6 +11,7 @@ from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.checks import all_checks
+from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
@@ -30,7 +31,9 @@ def materialize_day(
     frames: dict[str, Any] | None = None,
     boxes: dict[str, Any] | None = None,
     rule: dict[str, Any] | None = None,
+    manifest: dict[str, Any] | None = None,
     easyocr: EasyOCRResource | None = None,
+    decoder: VideoDecoder | None = None,
     raise_on_error: bool = True,
 ) -> dg.ExecuteInProcessResult:
     """Materialises assets for a day, with their checks.
@@ -44,11 +47,14 @@ def materialize_day(
         frames: Config of sampled_frames.
         boxes: Config of ocr_boxes.
         rule: Config of filtered_dataset.
+        manifest: Config of video_manifest.
         easyocr: The detector's resource; by default the real one, on the CPU, in fp32.
+        decoder: The decoder's resource.
         raise_on_error: Whether a failing step raises.
     """
     names = {asset.key.to_user_string() for asset in assets}
     config = {
+        "video_manifest": manifest or {},
         "sampled_frames": frames or {},
         "ocr_boxes": boxes or {},
         "filtered_dataset": rule or {},
@@ -60,6 +66,7 @@ def materialize_day(
         partition_key=day,
         resources={
             "video_source": VideoSource(root=str(source), layout=layout),
+            "decoder": decoder or VideoDecoder(),
             "tables": Tables(root=str(data)),
             "easyocr": easyocr or EasyOCRResource(device="cpu", precision="exact"),
         },

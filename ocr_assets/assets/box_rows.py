@@ -14,6 +14,7 @@ from ocr_assets.ocr.detector import DetectionError
 from ocr_assets.ocr.outcome import Detected, Outcome
 from ocr_assets.ocr.pipeline import FrameToDo
 from ocr_assets.progress import Progress
+from ocr_assets.reasons import Status
 from ocr_assets.reports.contact_sheet import ContactSheet
 from ocr_assets.tables.schemas import OcrBoxes
 from ocr_assets.video.images import decode_image
@@ -102,7 +103,7 @@ class DayOfBoxes:
 
     def _row(self, frame: Row) -> Row:
         """What a row of boxes takes over from its frame; of a video without frames, the error."""
-        copied = ("video_id", "frame_index", "width", "height", "image_hash", "error")
+        copied = ("video_id", "frame_index", "width", "height", "image_hash", "status", "error")
         row: Row = dict.fromkeys(OcrBoxes.column_names()) | {name: frame[name] for name in copied}
         del row["date"]
         return row
@@ -113,7 +114,7 @@ class DayOfBoxes:
 
     def _finish(self, row: Row, rgb: Picture | None, outcome: Outcome) -> None:
         if isinstance(outcome, DetectionError):
-            found: Row = {"error": str(outcome)}
+            found: Row = {"status": Status.DETECTOR_FAILED, "error": str(outcome)}
         else:
             assert rgb is not None
             found = _found(rgb, outcome) | {"detection_key": self._key}

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -21,12 +22,19 @@ from ocr_assets.coverage import (
     VideoCoverage,
     judge_sample,
 )
+from ocr_assets.reasons import Fault, Status
 from ocr_assets.reports.histogram import histogram_markdown
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.partitioned import addressable
 from ocr_assets.tables.replace_file import replace_file
-from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
+from ocr_assets.tables.schemas import (
+    DROP,
+    KEEP,
+    QUARANTINE,
+    FilteredDataset,
+)
+from ocr_assets.tables.stored_path import stored_paths
 
 # A day is due the night after it has ended; the windows leave a night's work some hours.
 FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
@@ -115,6 +123,7 @@ def _coverage_per_video(boxes: pl.LazyFrame) -> pl.LazyFrame:
         pl.col("union_area_ratio").mean(),
         pl.col("union_area_ratio").max().alias("max_union_area_ratio"),
         pl.col("error").drop_nulls().first().alias("boxes_error"),
+        pl.col("status").filter(pl.col("error").is_not_null()).first().alias("boxes_status"),
     )
 
 
@@ -131,7 +140,8 @@ def _judge(
         about_sample = {key: sample[key] for key in ("sample_id", "sample_index", "sample_json")}
         videos = sample["videos"]
         if videos[0]["video_index"] is None:  # the row is about the sample: it has no videos
-            judgement = judge_sample([videos[0]["error"]] if videos[0]["error"] else [], rule)
+            fault = _fault(videos[0]["status"], videos[0]["error"])
+            judgement = judge_sample([fault] if fault else [], rule)
             videos = []
         else:
             judgement = judge_sample([_video(video) for video in videos], rule)
@@ -139,6 +149,7 @@ def _judge(
         yield about_sample | {
             "video_ids": [video["video_id"] for video in videos],
             "paths": [video["path"] for video in videos],
+            "path_bytes": [video["path_bytes"] for video in videos],
             **{
                 name: [
                     video[name] if known else None
@@ -147,23 +158,35 @@ def _judge(
                 for name in RATIOS
             },
             "verdict": judgement.verdict,
+            "reason_code": judgement.reason_code,
             "reason": judgement.reason,
         }
 
 
-def _video(row: dict[str, Any]) -> VideoCoverage | str:
+def _video(row: dict[str, Any]) -> VideoCoverage | Fault:
     """A video's coverage, or why there is none."""
-    error: str | None = row["error"] or row["boxes_error"]
-    if error is not None:
-        return error
-    if row["ocr_area_ratio"] is None:
-        return "ocr_boxes has nothing of it; materialise sampled_frames and ocr_boxes again"
-    return VideoCoverage(*(row[name] for name in RATIOS))
+    fault = _fault(row["status"], row["error"]) or _fault(row["boxes_status"], row["boxes_error"])
+    if fault is not None:
+        return fault
+    ratios = [row[name] for name in RATIOS]
+    if None in ratios:
+        return Fault(
+            Status.NO_FRAMES,
+            "ocr_boxes has nothing of it; materialise sampled_frames and ocr_boxes again",
+        )
+    if not all(map(math.isfinite, ratios)):
+        return Fault(Status.DETECTOR_FAILED, f"its ratios are no numbers: {ratios}")
+    return VideoCoverage(*ratios)
+
+
+def _fault(status: str | None, error: str | None) -> Fault | None:
+    """What a row says is wrong; partitions of earlier versions may have no status."""
+    return None if error is None else Fault(Status(status or Status.UNREADABLE), error)
 
 
 def _kept_line(row: dict[str, Any]) -> str:
     """The sample in Data-Juicer's form, its videos by their absolute paths."""
-    sample: dict[str, Any] = {"videos": row["paths"], **json.loads(row["sample_json"])}
+    sample: dict[str, Any] = {"videos": stored_paths(row), **json.loads(row["sample_json"])}
     stats = sample.get("__dj__stats__")
     sample["__dj__stats__"] = {
         **(stats if isinstance(stats, dict) else {}),

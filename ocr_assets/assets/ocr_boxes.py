@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,9 @@ def _find_text(
 ) -> dict[str, Any]:
     paths = tables.sampled_frames.parts(date)
     key = _detection_key(easyocr)
-    made_from = _made_from(paths, key)
-    frames = _frames_of_the_day(tables, paths, date)
+    parts = _parts_of_the_day(tables, paths, date)
+    made_from = _made_from(parts, key)
+    frames = _frames(parts)
     if _is_retry(context) and tables.ocr_boxes.made_from(date) == made_from:
         detected = _count_detected(tables, date)
         context.log.info(f"{date} was done by an earlier try, {detected} frames")
@@ -86,18 +87,18 @@ def _find_text(
         tables.ocr_boxes.replace(date, made_from=made_from) as writer,
         ThreadPoolExecutor(1, thread_name_prefix="frames reader") as reader,
     ):
-        paths = paths[writer.resumed_parts :]
         left = frames
         if writer.resumed_parts:
-            left = _frames_of_the_day(tables, paths, date)
+            left = _frames(parts[writer.resumed_parts :])
             done = frames.height - left.height
             context.log.info(f"{done} of {frames.height} frames were done by an earlier try")
         unknown = left.height - known.count(left["image_hash"])
         progress = Progress(context.log.info, "frames", total=unknown)
         day = DayOfBoxes(key, known, _repeated(left), progress)
         read = functools.partial(_read_part, tables, date)
+        left_paths = paths[writer.resumed_parts :]
         for part in detect_frames(
-            ((part, part.to_do) for part in map(day.part, ahead(reader, read, paths, most=1))),
+            ((part, part.to_do) for part in map(day.part, ahead(reader, read, left_paths, most=1))),
             session,
             easyocr.thresholds(),
             easyocr.max_batch_frames,
@@ -127,14 +128,18 @@ def _is_retry(context: dg.AssetExecutionContext) -> bool:
     return run is not None and (context.retry_number > 0 or settings.FROM_FAILURE_TAG in run.tags)
 
 
-def _frames_of_the_day(tables: Tables, paths: Iterable[Path], date: dt.date) -> pl.DataFrame:
-    """Video and hash of every frame, without what makes it large."""
-    parts = [tables.sampled_frames.scan_part(path, date) for path in paths]
-    columns = [
-        part.filter(pl.col("error").is_null()).select("video_id", "image_hash") for part in parts
-    ]
+def _parts_of_the_day(tables: Tables, paths: Iterable[Path], date: dt.date) -> list[pl.DataFrame]:
+    """What tells the rows of each part apart, without what makes them large."""
+    columns = ("video_id", "frame_index", "image_hash", "error")
+    parts = [tables.sampled_frames.scan_part(path, date).select(columns) for path in paths]
+    return pl.collect_all(parts)
+
+
+def _frames(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Video and hash of every frame."""
     empty = pl.DataFrame(schema={"video_id": pl.String, "image_hash": pl.String})
-    return pl.concat([empty, *pl.collect_all(columns)])
+    frames = [part.filter(pl.col("error").is_null()).select(empty.columns) for part in parts]
+    return pl.concat([empty, *frames])
 
 
 def _repeated(frames: pl.DataFrame) -> set[str]:
@@ -160,9 +165,15 @@ def _detection_key(easyocr: EasyOCRResource) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _made_from(paths: list[Path], key: str) -> str:
-    """What the boxes are made from and how, so that an interrupted step can be taken up."""
-    return hashlib.sha256(repr(([path.name for path in paths], key)).encode()).hexdigest()
+def _made_from(parts: Sequence[pl.DataFrame], key: str) -> str:
+    """What the boxes are made from and how, so that an interrupted step can be taken up.
+
+    By content: frames that were sampled again in the same way are the same frames.
+    """
+    digest = hashlib.sha256(key.encode())
+    for part in parts:
+        digest.update(part.write_csv().encode())  # its header tells where a part begins
+    return digest.hexdigest()
 
 
 def _read_part(tables: Tables, date: dt.date, path: Path) -> list[dict[str, Any]]:

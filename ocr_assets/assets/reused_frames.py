@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from ocr_assets.assets.reuse import UNREADABLE_PART
+from ocr_assets.reasons import Status
 from ocr_assets.tables.partitioned import PartitionedTable
 
 PARTS_IN_MEMORY = 2  # a video's frames can lie on both sides of a border
@@ -74,7 +75,9 @@ class ReusedFrames:
         self, video_id: str, parts: list[pl.DataFrame], others: list[tuple[dt.date, Path]]
     ) -> Iterator[pl.DataFrame]:
         for part in itertools.chain(parts, itertools.starmap(self._load, others)):
-            yield from part.filter(pl.col("video_id") == video_id).iter_slices(1)
+            rows = part.filter(pl.col("video_id") == video_id)
+            # Of earlier versions the status is null; what is reused has no error.
+            yield from rows.with_columns(status=pl.lit(Status.OK)).iter_slices(1)
 
     def _load(self, day: dt.date, path: Path) -> pl.DataFrame:
         if path not in self._in_memory:

@@ -1,6 +1,8 @@
 """The frames that are looked at."""
 
 import datetime as dt
+import hashlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +18,15 @@ from ocr_assets.assets.reused_frames import FramesGoneError, ReusedFrames
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.progress import Progress
+from ocr_assets.reasons import Status
+from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partition_writer import PartSize
-from ocr_assets.tables.schemas import OK, SampledFrames
+from ocr_assets.tables.schemas import SampledFrames
+from ocr_assets.tables.stored_path import stored_path
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame
 from ocr_assets.video.sampling import SamplingRule, sampling_key
-from ocr_assets.video.workers import DecodeWorkers
 
 
 class SampledFramesConfig(dg.Config):
@@ -64,40 +68,56 @@ class SampledFramesConfig(dg.Config):
     pool=settings.decode_pool(),
 )
 def sampled_frames(
-    context: dg.AssetExecutionContext, config: SampledFramesConfig, tables: Tables
+    context: dg.AssetExecutionContext,
+    config: SampledFramesConfig,
+    decoder: VideoDecoder,
+    tables: Tables,
 ) -> dg.MaterializeResult[None]:
     """The sampled frames of every readable video, once per content, losslessly compressed."""
-    return each_day(context, lambda date: _sample(context, date, config, tables))
+    return each_day(context, lambda date: _sample(context, date, config, decoder, tables))
 
 
 def _sample(
-    context: dg.AssetExecutionContext, date: dt.date, config: SampledFramesConfig, tables: Tables
+    context: dg.AssetExecutionContext,
+    date: dt.date,
+    config: SampledFramesConfig,
+    decoder: VideoDecoder,
+    tables: Tables,
 ) -> dict[str, Any]:
     rule = SamplingRule(config.frame_sample_num, config.sample_every_seconds)
     videos = (
         tables.video_manifest.scan(date)
-        .filter(pl.col("status") == OK, pl.col("video_id").is_not_null())
+        .filter(pl.col("status") == Status.OK, pl.col("video_id").is_not_null())
         .unique("video_id", keep="first", maintain_order=True)
-        .select("video_id", "path")
+        .select("video_id", "path", "path_bytes")
         .collect()
     )
     key = sampling_key(rule)
     video_ids = videos["video_id"].to_list()
+    made_from = hashlib.sha256(repr((video_ids, key, decoder.limits())).encode()).hexdigest()
     days = partitions_to_reuse(
         tables.sampled_frames, tables.video_manifest, date, config.reuse_days, video_ids
     )
     reused = ReusedFrames(tables.sampled_frames, days, key, video_ids)
-    progress = Progress(context.log.info, "videos", total=videos.height)
-    failed = videos_reused = 0
+    videos_reused = 0
     with (
         tables.sampled_frames.replace(
-            date, PartSize(config.part_max_frames, config.part_max_bytes)
+            date, PartSize(config.part_max_frames, config.part_max_bytes), made_from=made_from
         ) as writer,
-        DecodeWorkers(worker_count(config.decode_workers)) as workers,
+        decoder.workers(worker_count(config.decode_workers)) as workers,
     ):
-        to_decode = (path for video_id, path in videos.iter_rows() if video_id not in reused)
-        decoded = workers.sample(to_decode, rule)
-        for video_id, path in videos.iter_rows():
+        resumed = writer.resumed("video_id", "error")
+        failed = resumed.height - resumed["error"].null_count()
+        done, rows_done = _where_to_go_on(resumed)
+        if resumed.height:
+            context.log.info(f"{done} of {videos.height} videos were done by an earlier try")
+        to_do = [
+            (video_id, stored_path(path, data))
+            for video_id, path, data in videos[done:].iter_rows()
+        ]
+        progress = Progress(context.log.info, "videos", total=len(to_do))
+        decoded = workers.sample((path for one, path in to_do if one not in reused), rule)
+        for video_id, path in to_do:
             if video_id not in reused:
                 rows = _rows(video_id, next(decoded), key)
             else:
@@ -105,11 +125,12 @@ def _sample(
                     rows = reused.rows(video_id)
                     videos_reused += 1
                 except FramesGoneError as error:
-                    context.log.warning(f"frames of {path} are decoded again: {error}")
-                    rows = _decoded_again(video_id, path, rule, key)
-            for row in rows:
+                    context.log.warning(f"frames of {path!r} are decoded again: {error}")
+                    rows = _decoded_again(video_id, path, rule, key, decoder)
+            for row in itertools.islice(rows, rows_done, None):
                 failed += row["error"].null_count() == 0
                 writer.append(row)
+            rows_done = 0
             progress.advance()
     frames = writer.row_count - failed
     context.log.info(
@@ -124,6 +145,17 @@ def _sample(
         "videos_reused": videos_reused,
         "videos_per_second": progress.rate,
     }
+
+
+def _where_to_go_on(resumed: pl.DataFrame) -> tuple[int, int]:
+    """How many videos are done in an earlier try's rows, and how many rows the next one has there.
+
+    Whether the last video is done shows only if it ends in an error.
+    """
+    videos = resumed["video_id"].n_unique()
+    if videos == 0 or resumed["error"][-1] is not None:
+        return videos, 0
+    return videos - 1, resumed.filter(pl.col("video_id") == resumed["video_id"][-1]).height
 
 
 def _rows(video_id: str, frames: Iterator[EncodedFrame], key: str) -> Iterator[pl.DataFrame]:
@@ -141,16 +173,17 @@ def _rows(video_id: str, frames: Iterator[EncodedFrame], key: str) -> Iterator[p
                 image_format=frame.image.format,
                 image_hash=frame.image_hash,
                 sampling_key=key,
+                status=Status.OK,
             )
     except UnreadableVideoError as error:
-        yield _row(video_id=video_id, error=str(error))
+        yield _row(video_id=video_id, status=error.fault.status, error=error.fault.message)
 
 
 def _decoded_again(
-    video_id: str, path: str, rule: SamplingRule, key: str
+    video_id: str, path: str, rule: SamplingRule, key: str, decoder: VideoDecoder
 ) -> Iterator[pl.DataFrame]:
     """By a process of its own, since those of the step are at work on others in their order."""
-    with DecodeWorkers(1) as workers:
+    with decoder.workers(1) as workers:
         yield from _rows(video_id, next(workers.sample([path], rule)), key)
 
 

@@ -110,6 +110,12 @@ class PartitionWriter:
         if exception is not None:
             self._discard()
 
+    def resumed(self, *columns: str) -> pl.DataFrame:
+        """Columns of the rows in the parts taken over, in order."""
+        paths = [part.path for part in self._parts[: self.resumed_parts]]
+        rows = self._table.scan_paths(paths, self._date) if paths else self._table.no_rows()
+        return rows.select(columns).collect()
+
     def append(self, rows: pl.DataFrame) -> None:
         """Adds rows, with the table's columns except `date`.
 

@@ -80,7 +80,7 @@ class PartitionedTable:
         Raises:
             PartitionMissingError: The day was never written.
         """
-        return self._scan(self.parts(date), date)
+        return self.scan_paths(self.parts(date), date)
 
     def scan_parts(self, date: dt.date) -> Iterator[pl.LazyFrame]:
         """The rows of one day, one part after the other, each small enough to hold in memory.
@@ -93,7 +93,11 @@ class PartitionedTable:
 
     def scan_part(self, path: Path, date: dt.date) -> pl.LazyFrame:
         """The rows of one of `parts(date)`."""
-        return self._scan([path], date)
+        return self.scan_paths([path], date)
+
+    def no_rows(self) -> pl.LazyFrame:
+        """Its columns."""
+        return pl.LazyFrame(schema=self.schema.create_empty().schema)
 
     def scan_near(self, date: dt.date, days: int) -> pl.LazyFrame | None:
         """The rows of every partition at most so many days before or after one, and of that one.
@@ -106,7 +110,9 @@ class PartitionedTable:
             The rows, day by day; None if there is no partition.
         """
         near = self.parts_near(date, days)
-        return pl.concat([self._scan(near[day], day) for day in sorted(near)]) if near else None
+        return (
+            pl.concat([self.scan_paths(near[day], day) for day in sorted(near)]) if near else None
+        )
 
     def parts_near(self, date: dt.date, days: int) -> dict[dt.date, list[Path]]:
         """The part files of the same partitions, nearest day first, the earlier one of two.
@@ -211,8 +217,11 @@ class PartitionedTable:
             # Another process added them in the same moment.
         return table
 
-    def _scan(self, paths: list[Path], date: dt.date) -> pl.LazyFrame:
-        """Columns that the schema has gained since a part was written are null in it."""
+    def scan_paths(self, paths: list[Path], date: dt.date) -> pl.LazyFrame:
+        """The rows of part files of one day, at least one, committed or not.
+
+        Columns that the schema has gained since a part was written are null in it.
+        """
         columns = self.schema.create_empty().drop("date").schema
         rows = pl.scan_parquet(paths, glob=False, schema=columns, missing_columns="insert")
         return rows.select(pl.lit(date).alias("date"), pl.all())

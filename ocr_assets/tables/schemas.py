@@ -7,8 +7,7 @@ so.
 import dataframely as dy
 import polars as pl
 
-OK = "ok"
-UNREADABLE = "unreadable"
+from ocr_assets.reasons import DropReason, Status
 
 KEEP = "keep"
 DROP = "drop"
@@ -17,6 +16,12 @@ QUARANTINE = "quarantine"
 
 def _nested(inner: dy.Column, description: str, *, nullable: bool = False) -> dy.List:
     return dy.List(inner, nullable=nullable, description=description)
+
+
+def _status(description: str, *, nullable: bool = False) -> dy.String:
+    return dy.String(
+        nullable=nullable, check=lambda column: column.is_in([*Status]), description=description
+    )
 
 
 class VideoManifest(dy.Schema):
@@ -36,7 +41,14 @@ class VideoManifest(dy.Schema):
         nullable=True,
         description="Fingerprint of the file's content, hex; null where the file cannot be opened",
     )
-    path = dy.String(nullable=True, description="Absolute path; null for a row about a sample")
+    path = dy.String(
+        nullable=True,
+        description=r"Absolute path; bytes that are not UTF-8 are shown as `\xNN`; null for a row "
+        "about a sample",
+    )
+    path_bytes = dy.Binary(
+        nullable=True, description="The path's bytes where they are not UTF-8; null where they are"
+    )
     bytes = dy.Int64(nullable=True, description="File size in bytes; null where there is no file")
     container = dy.String(nullable=True, description="Container format; null unless readable")
     codec = dy.String(nullable=True, description="Video codec; null unless readable")
@@ -56,19 +68,21 @@ class VideoManifest(dy.Schema):
     frame_count = dy.Int64(
         nullable=True, description="Frames in the video stream; null unless readable"
     )
-    status = dy.String(
-        check=lambda column: column.is_in([OK, UNREADABLE]),
-        description="`ok` or `unreadable`; a sample that lists no videos is `ok`",
+    file_state = dy.String(
+        nullable=True,
+        description="Device, inode, size and times of the file when it was read; as long as they "
+        "are the same it need not be read again; null where it was changing",
     )
-    error = dy.String(nullable=True, description="Why it is unreadable; null where it is `ok`")
+    status = _status("`ok`, or why it cannot be read; a sample that lists no videos is `ok`")
+    error = dy.String(nullable=True, description="The status as a sentence; null where it is `ok`")
     sample_json = dy.String(
         description="The sample's keys other than its videos, as a JSON object; {} if it has none"
     )
 
     @dy.rule()
-    def an_unreadable_row_has_an_error(cls) -> pl.Expr:  # noqa: N805 - dataframely passes the class
+    def what_is_not_ok_has_an_error(cls) -> pl.Expr:  # noqa: N805 - dataframely passes the class
         """Quarantine is for a reason."""
-        return (pl.col("status") == UNREADABLE) == pl.col("error").is_not_null()
+        return (pl.col("status") != Status.OK) == pl.col("error").is_not_null()
 
 
 class SampledFrames(dy.Schema):
@@ -104,7 +118,11 @@ class SampledFrames(dy.Schema):
         description="What decides on the frames besides the video, as a hash: the rule and the "
         "version of the code; null with `error`, and in partitions of earlier versions",
     )
-    error = dy.String(nullable=True, description="Why the video gave no frame; null on a frame")
+    status = _status(
+        "`ok`, or why the video gave no frame; null in partitions of earlier versions",
+        nullable=True,
+    )
+    error = dy.String(nullable=True, description="The status as a sentence; null on a frame")
 
 
 class OcrBoxes(dy.Schema):
@@ -156,7 +174,12 @@ class OcrBoxes(dy.Schema):
         description="What decides on the boxes besides the picture, as a hash: settings, weights "
         "and the version of the code; null with `error`, and in partitions of earlier versions",
     )
-    error = dy.String(nullable=True, description="Why there are no boxes; null where there are")
+    status = _status(
+        "`ok`, or why there are no boxes; null in partitions of earlier versions", nullable=True
+    )
+    error = dy.String(
+        nullable=True, description="The status as a sentence; null where there are boxes"
+    )
 
 
 class FilteredDataset(dy.Schema):
@@ -166,7 +189,12 @@ class FilteredDataset(dy.Schema):
     sample_id = dy.String(description="The sample, as in video_manifest")
     sample_index = dy.Int64(min=0, description="Place of the sample in the day's listing, from 0")
     video_ids = _nested(dy.String(nullable=True), "The sample's videos, as in video_manifest")
-    paths = _nested(dy.String(nullable=True), "Their paths, in the same order")
+    paths = _nested(dy.String(nullable=True), "Their paths, as in video_manifest")
+    path_bytes = _nested(
+        dy.Binary(nullable=True),
+        "Their paths' bytes where they are not UTF-8; null in partitions of earlier versions",
+        nullable=True,
+    )
     ocr_area_ratio = _nested(
         dy.Float64(nullable=True, min=0),
         "Per video: sum of box areas / frame area, mean over its frames; null if unreadable",
@@ -182,6 +210,11 @@ class FilteredDataset(dy.Schema):
     verdict = dy.String(
         check=lambda column: column.is_in([KEEP, DROP, QUARANTINE]),
         description="`keep`, `drop` or `quarantine`",
+    )
+    reason_code = dy.String(
+        nullable=True,
+        check=lambda column: column.is_in([*Status, *DropReason]),
+        description="`ok` if kept, else why it is not; null in partitions of earlier versions",
     )
     reason = dy.String(min_length=1, description="The verdict as a sentence with its numbers")
     sample_json = dy.String(description="The sample's keys other than its videos, as JSON object")

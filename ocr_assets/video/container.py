@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from ocr_assets.reasons import Fault, Status, fault_of
+from ocr_assets.video.limits import VideoLimits
 
 if TYPE_CHECKING:
     import av.container
@@ -18,8 +22,21 @@ if TYPE_CHECKING:
 FORMATS = ("mov", "matroska", "avi", "mpegts", "mpeg")
 
 
+# How a playlist begins whose name FFmpeg holds against it before its format.
+PLAYLIST = b"#EXTM3U"
+
+
 class UnreadableVideoError(Exception):
-    """A file that holds no video that can be decoded; the message says why."""
+    """A file that holds no video that can be decoded; the message says why.
+
+    Attributes:
+        fault: The same with its status.
+    """
+
+    def __init__(self, status: Status, message: str) -> None:
+        """Gives the reason."""
+        super().__init__(message)
+        self.fault = Fault(status, message)
 
 
 @dataclass(frozen=True)
@@ -56,40 +73,71 @@ class OpenVideo:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[OpenVideo]:
+def open_video(path: str | Path, limits: VideoLimits | None = None) -> Iterator[OpenVideo]:
     """Opens the first video stream that is not a cover picture.
 
     What FFmpeg says of the file inside the block, too, comes out as `UnreadableVideoError`.
 
     Raises:
-        UnreadableVideoError: It is no video, or not one of the formats that are let in.
+        UnreadableVideoError: It is no video, not one of the formats that are let in, or beyond the
+            limits.
+        MemoryError: There is not enough memory for it.
     """
     import av
     import av.error
     from av.stream import Disposition
 
+    limits = limits or VideoLimits()
+    # Pictures can turn out larger than the container says. FFmpeg counts what it allocates, which
+    # is more than the picture; this is for what would be far too large.
+    max_pixels = {"max_pixels": str(4 * limits.max_pixels)}
+    opened = False
     try:
         with av.open(
             str(Path(path).absolute()),  # "a:b.mp4" would be taken for a protocol
-            options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
+            options={
+                "format_whitelist": ",".join(FORMATS),
+                "protocol_whitelist": "file",
+                **max_pixels,
+            },
             metadata_errors="replace",
         ) as container:
+            opened = True
+            if len(container.streams) > limits.max_streams:
+                raise UnreadableVideoError(
+                    Status.TOO_LARGE,
+                    f"it has {len(container.streams)} streams, more than {limits.max_streams}",
+                )
             streams = [
                 stream
                 for stream in container.streams.video
                 if not stream.disposition & Disposition.attached_pic
             ]
             if not streams:
-                raise UnreadableVideoError("it has no video stream")
+                raise UnreadableVideoError(Status.NOT_A_VIDEO, "it has no video stream")
+            context = streams[0].codec_context
             # PyAV leaves the context out, whatever its types say, where FFmpeg has no decoder.
-            if cast("object", streams[0].codec_context) is None:
-                raise UnreadableVideoError("there is no decoder for its video codec")
-            streams[0].codec_context.thread_count = 1  # videos are decoded side by side instead
+            if cast("object", context) is None:
+                raise UnreadableVideoError(
+                    Status.NO_DECODER, "there is no decoder for its video codec"
+                )
+            if context.width * context.height > limits.max_pixels:
+                raise UnreadableVideoError(
+                    Status.TOO_LARGE,
+                    f"its pictures of {context.width}x{context.height} have more than "
+                    f"{limits.max_pixels} pixels",
+                )
+            context.options = max_pixels
+            context.thread_count = 1  # videos are decoded side by side instead
             yield OpenVideo(container, streams[0])
+    except av.error.MemoryError:
+        raise MemoryError from None
     except av.error.FFmpegError as error:
-        raise UnreadableVideoError(_sentence(error)) from error
+        raise _unreadable(path, error, opened=opened) from error
     except IndexError as error:  # PyAV, when streams appear while the file is being read
-        raise UnreadableVideoError("its streams change while it is being read") from error
+        raise UnreadableVideoError(
+            Status.DAMAGED, "its streams change while it is being read"
+        ) from error
 
 
 def stated_span(video: OpenVideo) -> Span | None:
@@ -128,7 +176,7 @@ def span_of_packets(video: OpenVideo) -> Span:
         start = pts if start is None else min(start, pts)
         end = max(end, pts + (packet.duration or frame_duration))
     if start is None:
-        raise UnreadableVideoError("its video stream is empty")
+        raise UnreadableVideoError(Status.DAMAGED, "its video stream is empty")
     # Where ticks are as long as frames, timestamps are counts and nothing is rounded.
     rounding_pts = 1 if (end - start) / count > 2 else 0
     return Span(start, end - start, count, time_base, rounding_pts)
@@ -136,7 +184,7 @@ def span_of_packets(video: OpenVideo) -> Span:
 
 def _time_base(video: OpenVideo) -> Fraction:
     if video.stream.time_base is None:
-        raise UnreadableVideoError("its video stream has no time base")
+        raise UnreadableVideoError(Status.DAMAGED, "its video stream has no time base")
     return video.stream.time_base
 
 
@@ -150,9 +198,52 @@ def _states_frames(video: OpenVideo, time_base: Fraction) -> bool:
     return abs(stream.frames - expected) <= max(2.0, expected / 10)
 
 
-def _sentence(error: Exception) -> str:
+def _unreadable(path: str | Path, error: Exception, *, opened: bool) -> UnreadableVideoError:
     """What FFmpeg says, without the number and the path around it."""
+    import av.error
+
     text = getattr(error, "strerror", None) or str(error)
-    if text in ("Invalid data found when processing input", "Invalid argument"):
-        return "it is not a video in a supported format, or it is damaged"
-    return str(text)
+    if isinstance(error, OSError):
+        fault = fault_of(error)
+        return UnreadableVideoError(fault.status, fault.message)
+    if not isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
+        return UnreadableVideoError(Status.DAMAGED, str(text))
+    if opened:
+        return UnreadableVideoError(Status.DAMAGED, "it is damaged")
+    with Path(path).open("rb") as file:
+        if is_cut_short(file):
+            return UnreadableVideoError(
+                Status.TRUNCATED, "it is truncated: the file ends within one of its boxes"
+            )
+        file.seek(0)
+        is_playlist = file.read(len(PLAYLIST)) == PLAYLIST
+    # Of an invalid argument FFmpeg speaks where it knows the format and finds it not on the list.
+    if is_playlist or isinstance(error, av.error.ArgumentError):
+        return UnreadableVideoError(
+            Status.FORMAT_REFUSED, "its format is not one of those that are let in"
+        )
+    return UnreadableVideoError(
+        Status.NOT_A_VIDEO, "it is not a video in a supported format, or it is damaged"
+    )
+
+
+def is_cut_short(file: BinaryIO) -> bool:
+    """Whether it is an MP4 or the like that ends within one of its top-level boxes.
+
+    Source: ISO/IEC 14496-12, 4.2: a box begins with its size (32 bits; 1: the next 64 bits after
+    the type; 0: to the end of the file) and its type.
+    """
+    end = file.seek(0, os.SEEK_END)
+    position = 0
+    while position < end:
+        file.seek(position)
+        head = file.read(16)
+        if len(head) < 8 or (position == 0 and head[4:8] != b"ftyp"):
+            return position > 0
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+        if size == 0:
+            return False
+        position += max(size, 8)
+    return position > end

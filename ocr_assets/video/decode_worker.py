@@ -5,16 +5,21 @@ It imports little, so that it starts fast and stays small. `workers.py` is the o
 
 from __future__ import annotations
 
+import sys
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from ocr_assets.reasons import Fault, Status, fault_of
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.fingerprint import picture_hash
 from ocr_assets.video.images import EncodedImage, encode_image
 from ocr_assets.video.inspection import inspect_in_steps
+from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SamplingRule, sample_frames
 
 # Frames are handed over in pieces that end with the frame that brings them to this many bytes.
@@ -51,9 +56,9 @@ class SampleVideo:
     path: str
     rule: SamplingRule
 
-    def results(self) -> Iterator[tuple[EncodedFrame, int]]:
+    def results(self, limits: VideoLimits) -> Iterator[tuple[EncodedFrame, int]]:
         """The frames, and how many bytes they have."""
-        for frame in sample_frames(self.path, self.rule):
+        for frame in sample_frames(self.path, self.rule, limits):
             image = encode_image(frame.rgb)
             height, width, _ = frame.rgb.shape
             yield (
@@ -76,9 +81,9 @@ class InspectVideo:
 
     path: str
 
-    def results(self) -> Iterator[tuple[Any, int]]:
+    def results(self, limits: VideoLimits) -> Iterator[tuple[Any, int]]:
         """What is known; a piece of its own each, in case that the next step crashes."""
-        for inspection in inspect_in_steps(self.path):
+        for inspection in inspect_in_steps(self.path, limits):
             yield inspection, PIECE_BYTES
 
 
@@ -92,25 +97,31 @@ class Piece:
     Attributes:
         results: In order.
         bytes: How large they are.
+        seconds: How long it took to make them.
         last: Whether no more follow.
-        reason: Why not, where the video is at fault.
-        fault: A traceback, where this code is.
+        fault: Why not, where the video is at fault.
+        bug: A traceback, where this code is.
     """
 
-    results: tuple[Any, ...]
-    bytes: int
+    results: tuple[Any, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
     last: bool = False
-    reason: str | None = None
-    fault: str | None = None
+    fault: Fault | None = None
+    bug: str | None = None
 
 
 def serve(connection: Connection) -> None:
-    """Does jobs until the other end of the connection is closed."""
-    # The place for a limit on this process's memory: resource.setrlimit(resource.RLIMIT_AS, ...).
+    """Does jobs until the other end of the connection is closed; the first thing it gets is limits.
+
+    Those of time are kept by the other end.
+    """
     try:
+        limits: VideoLimits = connection.recv()
+        _limit_memory(limits.max_memory_bytes)
         connection.send(None)  # ready
         while True:
-            for piece in _pieces(connection.recv()):
+            for piece in _pieces(connection.recv(), limits):
                 connection.send(piece)
                 if not piece.last:
                     connection.recv()
@@ -118,19 +129,44 @@ def serve(connection: Connection) -> None:
         return
 
 
-def _pieces(job: Job) -> Iterator[Piece]:
-    piece = Piece((), 0)
+def _limit_memory(more_bytes: int) -> None:
+    """Lets this process's address space grow by so much at most."""
+    if sys.platform != "linux":
+        return  # elsewhere the kernel does not keep such limits
+    import resource
+
+    import av  # noqa: F401 - what it needs itself does not count
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more_bytes
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
+def _pieces(job: Job, limits: VideoLimits) -> Iterator[Piece]:
+    piece = Piece()
+    began = time.monotonic()
+
+    def finished(**values: Any) -> Piece:
+        return replace(piece, seconds=time.monotonic() - began, **values)
+
     try:
-        for result, size in job.results():
-            piece = Piece((*piece.results, result), piece.bytes + size)
+        for result, size in job.results(limits):
+            piece = replace(piece, results=(*piece.results, result), bytes=piece.bytes + size)
             if piece.bytes >= PIECE_BYTES:
-                yield piece
-                piece = Piece((), 0)
-    except (UnreadableVideoError, OSError) as error:
-        yield replace(piece, last=True, reason=str(error))
+                yield finished()
+                piece, began = Piece(), time.monotonic()
+    except UnreadableVideoError as error:
+        yield finished(last=True, fault=error.fault)
+    except OSError as error:
+        yield finished(last=True, fault=fault_of(error))
     except MemoryError:
-        yield replace(piece, last=True, reason="the decoder ran out of memory")
+        limit = f"{limits.max_memory_bytes / 2**30:.1f} GiB"
+        message = f"the decoder needed more memory than it may have ({limit})"
+        yield finished(last=True, fault=Fault(Status.OUT_OF_MEMORY, message))
     except Exception:
-        yield replace(piece, last=True, fault=traceback.format_exc())
+        yield finished(last=True, bug=traceback.format_exc())
     else:
-        yield replace(piece, last=True)
+        yield finished(last=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ocr_assets.reasons import Status
 from ocr_assets.video.container import (
     OpenVideo,
     Span,
@@ -25,6 +26,7 @@ from ocr_assets.video.container import (
     span_of_packets,
     stated_span,
 )
+from ocr_assets.video.limits import VideoLimits
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -83,9 +85,10 @@ class FrameReader:
     reader does without it: damage, missing timestamps, a last frame that is not where it should be.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, limits: VideoLimits | None = None) -> None:
         """Prepares to read; entering the context opens the file."""
         self._path = path
+        self._limits = limits or VideoLimits()
         self._exits = ExitStack()
         self._video: OpenVideo | None = None
         self._frames: Iterator[DecodedFrame] = iter(())
@@ -125,12 +128,23 @@ class FrameReader:
         """The span the container states, else the one its packets show.
 
         Raises:
-            UnreadableVideoError: There are no packets.
+            UnreadableVideoError: There are no packets, or the span is beyond the limits.
         """
         span = stated_span(self.video)
         if span is None:
             span = span_of_packets(self.video)
             self._rewind()
+        if span.duration_seconds > self._limits.max_duration_seconds:
+            raise UnreadableVideoError(
+                Status.TOO_LARGE,
+                f"it lasts {span.duration_seconds:.1f} s, longer than "
+                f"{self._limits.max_duration_seconds:g} s",
+            )
+        if span.frame_count > self._limits.max_frames:
+            raise UnreadableVideoError(
+                Status.TOO_LARGE,
+                f"it has {span.frame_count} frames, more than {self._limits.max_frames}",
+            )
         return span
 
     def first_at_or_after(self, pts: Fraction) -> DecodedFrame:
@@ -152,7 +166,7 @@ class FrameReader:
             except _SkippingIsUnsafeError:
                 self._find_again_without_skipping()
         if self._current is None:
-            raise UnreadableVideoError("none of its frames could be decoded")
+            raise UnreadableVideoError(Status.DAMAGED, "none of its frames could be decoded")
         return self._current
 
     def _find_again_without_skipping(self) -> None:
@@ -209,7 +223,9 @@ class FrameReader:
         time_base = self.span.time_base
         if (pts - self._current.pts) * time_base > DAMAGE_TOLERATED_SECONDS:
             seconds = float(self._current.pts * time_base)
-            raise UnreadableVideoError(f"it cannot be decoded after {seconds:.1f} s")
+            raise UnreadableVideoError(
+                Status.DAMAGED, f"it cannot be decoded after {seconds:.1f} s"
+            )
 
     def _is_far(self, pts: Fraction) -> bool:
         if not _can_seek(self.video):
@@ -241,7 +257,7 @@ class FrameReader:
     def _rewind(self) -> None:
         # Opened anew: in MPEG-TS, seeking to the start can land on the second key frame.
         self._exits.close()
-        self._video = self._exits.enter_context(open_video(self._path))
+        self._video = self._exits.enter_context(open_video(self._path, self._limits))
         self._frames, self._ahead = self._decode(self._video), deque()
 
     def _decode(self, video: OpenVideo) -> Iterator[DecodedFrame]:
@@ -294,6 +310,12 @@ class FrameReader:
                     pts = last_pts + 1
                 count += 1
                 last_pts = pts
+                if frame.width * frame.height > self._limits.max_pixels:
+                    raise UnreadableVideoError(
+                        Status.TOO_LARGE,
+                        f"it has a picture of {frame.width}x{frame.height}, more than "
+                        f"{self._limits.max_pixels} pixels",
+                    )
                 if frame.is_corrupt:
                     self._note_damage(pts)
                     continue

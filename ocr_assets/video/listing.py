@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
+
+from ocr_assets.reasons import Fault, Status, fault_of
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"})
 # ISO base media files that are pictures or sound: the same container as MP4, but not video.
@@ -17,19 +19,32 @@ STILL_OR_AUDIO_BRANDS = frozenset(
 
 
 MAX_JSON_DEPTH = 100
+MAX_LINE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class VideoReference:
-    r"""A video that a sample names.
+    """A video that a sample names.
 
     Attributes:
-        path: Absolute path as text; bytes that are not UTF-8 are shown as `\xNN`.
-        error: Why it must not or cannot be opened; None if it may be tried.
+        path: Absolute path as Python has it: bytes that are not UTF-8 are lone surrogates.
+        fault: Why it must not or cannot be opened; None if it may be tried.
     """
 
     path: str
-    error: str | None = None
+    fault: Fault | None = None
+
+    @property
+    def text(self) -> str:
+        r"""The path as text that can be stored; bytes that are not UTF-8 are shown as `\xNN`."""
+        return _text(self.path)
+
+    @property
+    def path_bytes(self) -> bytes | None:
+        """The path's bytes where they are not UTF-8, so that it cannot be had from the text."""
+        if _is_utf8(self.path) or not _can_be_a_path(self.path):
+            return None
+        return os.fsencode(self.path)
 
 
 @dataclass(frozen=True)
@@ -40,13 +55,13 @@ class Sample:
         sample_id: Unique within the day and the same on every run.
         videos: Its videos, maybe none.
         other_keys: The sample's other keys, untouched.
-        error: Why the sample itself cannot be read; it then has no videos.
+        fault: Why the sample itself cannot be read; it then has no videos.
     """
 
     sample_id: str
     videos: tuple[VideoReference, ...] = ()
     other_keys: dict[str, object] = field(default_factory=dict)
-    error: str | None = None
+    fault: Fault | None = None
 
 
 def list_folder(
@@ -76,19 +91,18 @@ def list_folder(
         # First, because it costs least: most files are of other days.
         if modified_on is not None and wrong is None and _modified(path) != modified_on:
             continue
-        error = wrong or _kind_error(path) or _place_error(path, root, allow_outside_root)
+        fault = wrong or _kind_fault(path) or _place_fault(path, root, allow_outside_root)
         # Only what may be opened is looked into: not a pipe, and not what lies outside the source.
         if (
             wrong is None
             and not _is_video_name(path)
-            and (error is not None or not has_video_signature(path))
+            and (fault is not None or not has_video_signature(path))
         ):
             continue
-        name_error = _name_error(path)
-        sample_id = _text(path.relative_to(root).as_posix())
+        relative = path.relative_to(root).as_posix()
         # No file's path ends so, and what stands for its bytes might be the name of another file.
-        sample_id += "//not UTF-8" if name_error else ""
-        yield Sample(sample_id, (VideoReference(_text(path), name_error or error),))
+        sample_id = _text(relative) + ("" if _is_utf8(relative) else "//not UTF-8")
+        yield Sample(sample_id, (VideoReference(str(path), fault),))
 
 
 def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> Iterator[Sample]:
@@ -106,32 +120,47 @@ def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> I
         OSError: The file cannot be read.
     """
     with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_bounded_lines(lines), start=1):
+            sample_id = f"{file.name}:{number}"
+            if line is None:
+                problem = f"line {number} has more than {MAX_LINE_BYTES} bytes"
+                yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
+                continue
             if not line.strip():
                 continue
-            sample_id = f"{file.name}:{number}"
             try:
                 sample = _parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except (ValueError, RecursionError) as error:
-                yield Sample(sample_id, error=f"line {number} is not JSON: {error}")
+                problem = f"line {number} is not JSON: {error}"
+                yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
                 continue
             if not isinstance(sample, dict):
-                yield Sample(sample_id, error=f"line {number} is not a JSON object")
+                problem = f"line {number} is not a JSON object"
+                yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
                 continue
             videos = sample.pop("videos", None)
             if videos is None:
                 videos = []
             if not isinstance(videos, list) or not all(isinstance(path, str) for path in videos):
-                yield Sample(
-                    sample_id,
-                    other_keys=sample,
-                    error=f"line {number}: `videos` is not a list of paths",
-                )
+                problem = f"line {number}: `videos` is not a list of paths"
+                fault = Fault(Status.BAD_SAMPLE, problem)
+                yield Sample(sample_id, other_keys=sample, fault=fault)
                 continue
             references = (
                 _reference(file.parent, path, root, allow_outside_root) for path in videos
             )
             yield Sample(sample_id, tuple(references), sample)
+
+
+def _bounded_lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """The lines; None for one that is too long to be held in memory."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) <= MAX_LINE_BYTES:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES)
+        yield None
 
 
 def _parse(text: str) -> object:
@@ -178,7 +207,7 @@ def has_video_signature(path: Path) -> bool:
     )
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, str | None]]:
+def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, Fault | None]]:
     """Files in order of their names, and folders where something is wrong with them, and what."""
     pending = list(reversed(_entries(folder)))
     while pending:
@@ -188,14 +217,15 @@ def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, str | None]]:
                 yield path, None
                 continue
             if path.is_symlink():
-                yield path, "it is a link to a folder, and those are not followed"
+                problem = "it is a link to a folder, and those are not followed"
+                yield path, Fault(Status.NOT_A_FILE, problem)
                 continue
             if _is_video_name(path):
-                yield path, "it is a folder"
+                yield path, Fault(Status.NOT_A_FILE, "it is a folder")
             if recursive:
                 pending += reversed(_entries(path))
         except OSError as error:
-            yield path, f"it cannot be listed: {error.strerror}"
+            yield path, Fault(Status.UNREADABLE, f"it cannot be listed: {error.strerror}")
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -216,52 +246,61 @@ def _modified(path: Path) -> dt.date | None:
 
 
 def _reference(base: Path, text: str, root: Path, allow_outside_root: bool) -> VideoReference:
-    if "\0" in text:
-        return VideoReference(_text(text), "its path holds a NUL character")
+    if "\0" in text or not _can_be_a_path(text):
+        problem = "its path holds a NUL character or half a character"
+        return VideoReference(text, Fault(Status.BAD_SAMPLE, problem))
     if "://" in text:
-        return VideoReference(_text(text), "it is not a path in a file system")
+        return VideoReference(text, Fault(Status.BAD_SAMPLE, "it is not a path in a file system"))
     path = Path(os.path.normpath(base / text))
-    error = _name_error(path) or _place_error(path, root, allow_outside_root) or _kind_error(path)
-    return VideoReference(_text(path), error)
+    fault = _place_fault(path, root, allow_outside_root) or _kind_fault(path)
+    return VideoReference(str(path), fault)
 
 
-def _name_error(path: Path) -> str | None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8; rename it"
-    return None
-
-
-def _kind_error(path: Path) -> str | None:
+def _kind_fault(path: Path) -> Fault | None:
     try:
         if path.is_dir():
-            return "it is a folder"
+            return Fault(Status.NOT_A_FILE, "it is a folder")
         if path.exists() and not path.is_file():
-            return "it is not a regular file"
+            return Fault(Status.NOT_A_FILE, "it is not a regular file")
     except OSError as error:
-        return error.strerror or str(error)
+        return fault_of(error)
     return None
 
 
-def _place_error(path: Path, root: Path, allow_outside_root: bool) -> str | None:
+def _place_fault(path: Path, root: Path, allow_outside_root: bool) -> Fault | None:
     if allow_outside_root:
         return None
     try:
         inside = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that go in a circle
-        return f"its path cannot be resolved: {error}"
-    return None if inside else "it lies outside the source; allow_outside_source lets it in"
+    except OSError as error:
+        problem = f"its path cannot be resolved: {error.strerror}"
+        return Fault(Status.UNREADABLE, problem)
+    except RuntimeError:
+        return Fault(Status.NOT_A_FILE, "its links go in a circle")
+    problem = "it lies outside the source; allow_outside_source lets it in"
+    return None if inside else Fault(Status.OUTSIDE_SOURCE, problem)
 
 
-def _text(path: Path | str) -> str:
-    r"""A path as text: itself, or its bytes with `\xNN` for what is not UTF-8 and `\\` for `\`."""
+def _is_utf8(path: str) -> bool:
     try:
-        str(path).encode()
+        path.encode()
     except UnicodeEncodeError:
-        try:
-            data = os.fsencode(path)
-        except UnicodeEncodeError:  # a lone surrogate, as JSON may hold, is not even a file name
-            data = str(path).encode("utf-8", "surrogatepass")
-        return data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-    return str(path)
+        return False
+    return True
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Whether there are bytes for it: JSON may hold lone surrogates that stand for none."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(path: str) -> str:
+    r"""A path as text: itself, or its bytes with `\xNN` for what is not UTF-8 and `\\` for `\`."""
+    if _is_utf8(path):
+        return path
+    data = os.fsencode(path) if _can_be_a_path(path) else path.encode("utf-8", "surrogatepass")
+    return data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")

@@ -4,8 +4,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from ocr_assets.reasons import Status
 from ocr_assets.video.container import OpenVideo, UnreadableVideoError
 from ocr_assets.video.frames import FrameReader
+from ocr_assets.video.limits import VideoLimits
+
+# To be raised when it finds out something else of the same file: what is known of it is not reused
+# then.
+PROBE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -31,15 +37,17 @@ class VideoInfo:
     frame_count: int
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, limits: VideoLimits | None = None) -> VideoInfo:
     """Reads what a video is and decodes its first frame, so that "readable" means just that.
 
     Raises:
-        UnreadableVideoError: It is no video, it is cut short, or its first frame does not decode.
+        UnreadableVideoError: It is no video, it is cut short, its first frame does not decode, or
+            it is beyond the limits.
+        MemoryError: There is not enough memory for it.
     """
     if Path(path).stat().st_size == 0:
-        raise UnreadableVideoError("the file is empty")
-    with FrameReader(path) as reader:
+        raise UnreadableVideoError(Status.NOT_A_VIDEO, "the file is empty")
+    with FrameReader(path, limits) as reader:
         video = reader.video
         _refuse_truncated(video)
         container = _container_name(path, video.container.format.name)
@@ -75,6 +83,7 @@ def _refuse_truncated(video: OpenVideo) -> None:
     end = max((entry.pos + entry.size for entry in video.stream.index_entries), default=0)
     if end > video.container.size > 0:
         raise UnreadableVideoError(
+            Status.TRUNCATED,
             f"it is truncated: its index reaches to byte {end}, the file ends at byte "
-            f"{video.container.size}"
+            f"{video.container.size}",
         )

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ocr_assets.video.container import Span
+from ocr_assets.reasons import Status
+from ocr_assets.video.container import Span, UnreadableVideoError
 from ocr_assets.video.frames import DecodedFrame, FrameReader
+from ocr_assets.video.limits import VideoLimits
 
 # To be raised when other frames are taken, or pictures are compressed to other bytes or hashed
 # otherwise: frames of an earlier version are not reused then.
@@ -76,7 +78,9 @@ class SampledFrame:
     rgb: NDArray[np.uint8]
 
 
-def sample_frames(path: str | Path, rule: SamplingRule) -> Iterator[SampledFrame]:
+def sample_frames(
+    path: str | Path, rule: SamplingRule, limits: VideoLimits | None = None
+) -> Iterator[SampledFrame]:
     """The frames a rule takes from a video, in order of time.
 
     Taken is the first frame whose timestamp is at or after the wanted time, else the last one.
@@ -84,9 +88,12 @@ def sample_frames(path: str | Path, rule: SamplingRule) -> Iterator[SampledFrame
     takes none twice.
 
     Raises:
-        UnreadableVideoError: The file cannot be decoded; frames already given stay good.
+        UnreadableVideoError: The file cannot be decoded, or is beyond the limits; frames already
+            given stay good.
+        MemoryError: There is not enough memory for it.
     """
-    with FrameReader(path) as reader:
+    limits = limits or VideoLimits()
+    with FrameReader(path, limits) as reader:
         span = reader.span
         frames = (
             _evenly_spread(reader, span, rule.frame_sample_num)
@@ -95,6 +102,11 @@ def sample_frames(path: str | Path, rule: SamplingRule) -> Iterator[SampledFrame
             else _one_every(reader, span, Fraction(str(rule.sample_every_seconds)) / span.time_base)
         )
         for index, frame in enumerate(frames):
+            if index >= limits.max_sampled_frames:
+                raise UnreadableVideoError(
+                    Status.TOO_LARGE,
+                    f"more than {limits.max_sampled_frames} frames would be taken from it",
+                )
             yield SampledFrame(index, frame.pts, float(frame.pts * span.time_base), frame.rgb())
 
 

@@ -53,7 +53,8 @@ def source_state(
                 f"it has more samples than can be looked at in {within_seconds:g} seconds"
             )
         videos = [_video(video, times) for video in sample.videos]
-        entry = [sample.sample_id, sample.error, videos, sample.other_keys]
+        problem = None if sample.fault is None else sample.fault.message
+        entry = [sample.sample_id, problem, videos, sample.other_keys]
         # ASCII and without line breaks: what JSON may hold and UTF-8 may not does no harm, and no
         # two lists of samples have the same lines.
         digest.update(json.dumps(entry).encode() + b"\n")
@@ -64,8 +65,8 @@ def source_state(
 
 def _video(video: VideoReference, times: list[float]) -> list[object]:
     """What the fingerprint holds of a video; its time goes to `times`."""
-    if video.error is not None:
-        return [video.path, video.error]  # what must not be opened is not looked at either
+    if video.fault is not None:
+        return [video.path, video.fault.message]  # what must not be opened is not looked at either
     try:
         found = Path(video.path).stat()
     except OSError as error:

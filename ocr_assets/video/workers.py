@@ -11,24 +11,29 @@ with DecodeWorkers(4) as workers:
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from ocr_assets.child_process import ChildProcess
+from ocr_assets.reasons import Fault, Status
 from ocr_assets.video import decode_worker
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame, InspectVideo, Job, Piece, SampleVideo
 from ocr_assets.video.inspection import Inspection
+from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SamplingRule
 
 # Videos that are begun or waiting to be, for each worker: the next one is at hand when it is done.
 VIDEOS_PER_WORKER = 2
 # Results that wait for their turn; with more, only the video whose turn it is goes on.
 BUFFER_BYTES = 256 * 2**20
+# What an earlier video may have left behind in a process, so that it is not this one's doing.
+TRIED_AGAIN = (Status.DECODER_CRASHED, Status.OUT_OF_MEMORY)
 
 
 class DecodeWorkerError(RuntimeError):
@@ -40,17 +45,23 @@ class DecodeWorkers:
 
     They are started when there is work for them, one for each video at most, and die with the
     process that started them. One iteration at a time.
+
+    A process that is at one video for longer than the limits allow is killed and replaced. A video
+    that crashes its process or exhausts its memory is tried once more in a new one, if that process
+    had others before it.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, limits: VideoLimits | None = None) -> None:
         """Starts nothing yet.
 
         Args:
             count: Most processes, at least 1.
+            limits: What a video may cost, and how large it may be.
         """
         if count < 1:
             raise ValueError(f"{count} decode workers are too few")
         self._count = count
+        self._limits = limits or VideoLimits()
         self._workers: list[_Worker] = []
         self._tasks: deque[_Task] = deque()  # in the order of their results
 
@@ -101,7 +112,7 @@ class DecodeWorkers:
                 for known in results:  # noqa: B007 - the last one knows most
                     pass
             except UnreadableVideoError as error:
-                known = Inspection(known.video_id, known.bytes, error=str(error))
+                known = replace(known, fault=error.fault)
             yield known
 
     def _each(self, jobs: Iterable[Job]) -> Iterator[Iterator[Any]]:
@@ -124,8 +135,7 @@ class DecodeWorkers:
     def _drop_what_was_abandoned(self) -> None:
         """Ends the workers that are at work for an iteration that nobody goes on with."""
         for worker in [worker for worker in self._workers if worker.task is not None]:
-            self._workers.remove(worker)
-            worker.child.end(patient=False)
+            self._end(worker)
         self._tasks.clear()
 
     def _results(self, task: _Task) -> Iterator[Any]:
@@ -134,13 +144,13 @@ class DecodeWorkers:
             self._receive(patient=False)
             while task.pieces:
                 piece = task.pieces.popleft()
-                if piece.fault is not None:
-                    raise DecodeWorkerError(f"a bug in decoding {task.job.path}:\n{piece.fault}")
+                if piece.bug is not None:
+                    raise DecodeWorkerError(f"a bug in decoding {task.job.path!r}:\n{piece.bug}")
                 for one in self._tasks:
                     self._let_go_on(one)
                 yield from piece.results
-                if piece.reason is not None:
-                    raise UnreadableVideoError(piece.reason)
+                if piece.fault is not None:
+                    raise UnreadableVideoError(piece.fault.status, piece.fault.message)
                 if piece.last:
                     return
             self._let_go_on(task)
@@ -150,44 +160,80 @@ class DecodeWorkers:
         """Gives waiting videos to idle workers, new ones if there may be more."""
         for task in self._tasks:
             while not task.is_begun:
-                worker = next((one for one in self._workers if one.task is None), None)
-                if worker is None:
-                    if len(self._workers) >= self._count:
-                        return
-                    worker = _Worker(ChildProcess.start(decode_worker.__name__))
-                    self._workers.append(worker)
+                idle = [one for one in self._workers if one.task is None]
+                if task.is_second_try and idle:
+                    self._end(idle.pop())  # to make room for a new one
+                    idle = []
+                if not idle and len(self._workers) >= self._count:
+                    return
+                worker = idle[0] if idle else self._start()
                 try:
                     worker.child.connection.send(task.job)
                 except OSError:  # it was killed while it had nothing to do
                     self._bury(worker)
                     continue
-                task.is_begun, worker.task = True, task
+                worker.begin(task)
+
+    def _start(self) -> _Worker:
+        worker = _Worker(ChildProcess.start(decode_worker.__name__))
+        self._workers.append(worker)
+        with contextlib.suppress(OSError):  # that it is dead shows when it is read from
+            worker.child.connection.send(self._limits)
+        return worker
 
     def _receive(self, *, patient: bool) -> None:
         """Takes what the workers have sent; if patient, waits until there is something.
 
-        The place for a limit on a video's time: this wait's timeout, and the worker's kill.
+        A worker whose time is over is ended.
         """
         busy = {one.child.connection: one for one in self._workers if one.task is not None}
-        for connection in wait(list(busy), timeout=None if patient else 0):
-            worker = busy[cast("Connection", connection)]
-            assert worker.task is not None
-            try:
-                received: Piece | None = worker.child.connection.recv()
-            except (EOFError, OSError):
-                reason = self._bury(worker)
-                worker.task.pieces.append(Piece((), 0, last=True, reason=reason))
-                continue
-            if received is None:
-                worker.is_ready = True
-                continue
-            worker.task.pieces.append(received)
-            if received.last:
-                worker.task = None
-            else:
-                worker.waits = True
-                self._let_go_on(worker.task)
+        left = [self._limits.max_seconds - one.seconds for one in busy.values() if one.is_at_work]
+        timeout = max(min(left), 0) if left else None
+        ready = {*wait(list(busy), timeout=timeout if patient else 0)}
+        for connection, worker in busy.items():
+            if connection in ready:
+                self._receive_from(worker)
+            elif worker.is_at_work and worker.seconds > self._limits.max_seconds:
+                self._end(worker)
+                message = f"decoding took longer than {self._limits.max_seconds:g} s"
+                self._fail(worker, Fault(Status.TIMEOUT, message))
         self._assign()
+
+    def _receive_from(self, worker: _Worker) -> None:
+        task = worker.task
+        assert task is not None
+        try:
+            received: Piece | None = worker.child.connection.recv()
+        except (EOFError, OSError):
+            how = self._bury(worker)
+            self._fail(worker, Fault(Status.DECODER_CRASHED, f"the decoder process died ({how})"))
+            return
+        if received is None:
+            worker.is_ready = True
+            worker.resume()
+            return
+        worker.pause(received.seconds)
+        fault = received.fault
+        if fault is not None and fault.status == Status.OUT_OF_MEMORY:
+            self._end(worker)  # what it has taken may be in the way of the next
+            task.add(replace(received, last=False, fault=None))
+            self._fail(worker, fault)
+            return
+        task.add(received)
+        if received.last:
+            worker.task = None
+        else:
+            worker.waits = True
+            self._let_go_on(task)
+
+    def _fail(self, worker: _Worker, fault: Fault) -> None:
+        """Ends a video with a fault, or has it tried again if the process may have been unfit."""
+        task = worker.task
+        assert task is not None
+        if fault.status in TRIED_AGAIN and worker.videos > 1 and not task.is_second_try:
+            task.try_again()
+        else:
+            task.add(Piece(last=True, fault=fault))
 
     def _let_go_on(self, task: _Task) -> None:
         """Lets a video's worker go on if it is the video's turn or there is room for more."""
@@ -197,8 +243,14 @@ class DecodeWorkers:
         waiting_bytes = sum(piece.bytes for one in self._tasks for piece in one.pieces)
         if waiting_bytes < BUFFER_BYTES or (task is self._tasks[0] and not task.pieces):
             worker.waits = False
+            worker.resume()
             with contextlib.suppress(OSError):  # that it is dead shows when it is read from
                 worker.child.connection.send(None)
+
+    def _end(self, worker: _Worker) -> None:
+        """Kills a worker."""
+        self._workers.remove(worker)
+        worker.child.end(patient=False)
 
     def _bury(self, worker: _Worker) -> str:
         """Lets go of a worker that has died and says how.
@@ -211,7 +263,7 @@ class DecodeWorkers:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if not worker.is_ready and worker.task is not None:
             raise DecodeWorkerError(f"a decode worker could not start ({how}); see its output")
-        return f"the decoder process died ({how})"
+        return how
 
 
 @dataclass(eq=False)
@@ -220,7 +272,21 @@ class _Task:
 
     job: Job
     is_begun: bool = False
+    is_second_try: bool = False
     pieces: deque[Piece] = field(default_factory=deque)
+    received: int = 0  # results, of all tries
+    repeated: int = 0  # results of the second try that the first one gave already
+
+    def add(self, piece: Piece) -> None:
+        """Takes a piece, without what an earlier try has given."""
+        new = piece.results[self.repeated :]
+        self.repeated -= len(piece.results) - len(new)
+        self.received += len(new)
+        self.pieces.append(replace(piece, results=new))
+
+    def try_again(self) -> None:
+        """Prepares for another process that does it from the beginning."""
+        self.is_begun, self.is_second_try, self.repeated = False, True, self.received
 
 
 @dataclass(eq=False)
@@ -229,5 +295,34 @@ class _Worker:
 
     child: ChildProcess
     task: _Task | None = None
+    videos: int = 0  # so far
     is_ready: bool = False
     waits: bool = False  # to be told to go on
+    _seconds: float = 0.0  # spent on the task, but for what it is at now
+    _since: float | None = None  # at work on it since then
+
+    def begin(self, task: _Task) -> None:
+        """Notes that it has been given a video."""
+        self.task, self._seconds, self._since = task, 0.0, None
+        task.is_begun = True
+        self.videos += 1
+        if self.is_ready:
+            self.resume()
+
+    def resume(self) -> None:
+        """From now on its time counts."""
+        self._since = time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """It has worked for so long by its own account, which knows nothing of this side's pace."""
+        self._seconds, self._since = self._seconds + seconds, None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its time counts."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has worked on its video."""
+        return self._seconds + (0 if self._since is None else time.monotonic() - self._since)

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from ocr_assets.video.listing import Sample, list_folder, read_jsonl
+from ocr_assets.reasons import Fault, Status
+from ocr_assets.video import listing
+from ocr_assets.video.listing import Sample, VideoReference, list_folder, read_jsonl
 from tests.clips import numbered, write_sound, write_video
 
 DAY = dt.date(2026, 1, 31)
+OUTSIDE = Fault(
+    Status.OUTSIDE_SOURCE, "it lies outside the source; allow_outside_source lets it in"
+)
+NO_PATH = Fault(Status.BAD_SAMPLE, "it is not a path in a file system")
+NO_NAME = Fault(Status.BAD_SAMPLE, "its path holds a NUL character or half a character")
 
 
 @pytest.fixture
@@ -19,10 +26,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def errors(samples: list[Sample]) -> dict[str, str | None]:
-    return {
-        sample.sample_id: sample.error or (sample.videos[0].error if sample.videos else None)
+    faults = {
+        sample.sample_id: sample.fault or (sample.videos[0].fault if sample.videos else None)
         for sample in samples
     }
+    return {sample_id: fault and fault.message for sample_id, fault in faults.items()}
 
 
 def test_a_folder_is_listed_whole_and_in_order(root: Path) -> None:
@@ -69,21 +77,31 @@ def test_links_may_not_lead_out_of_the_source_unless_allowed(root: Path, tmp_pat
     assert allowed["link_out.mp4"] is None
 
 
-def test_names_that_cannot_be_stored_and_files_that_are_none_are_reported(root: Path) -> None:
-    Path(os.fsdecode(os.fsencode(root) + b"/\xff.mp4")).touch()
+def test_what_has_a_videos_name_and_is_no_file_is_reported(root: Path) -> None:
     os.mkfifo(root / "pipe.mp4")
     (root / "circle.mp4").symlink_to(root / "circle.mp4")
     found = errors(list(list_folder(root, root)))
-    assert found.pop("\\xff.mp4//not UTF-8") == "its name is not UTF-8; rename it"
-    assert found.pop("pipe.mp4") == "it is not a regular file"
-    assert "circle.mp4" in found
+    assert found == {
+        "pipe.mp4": "it is not a regular file",
+        "circle.mp4": "its links go in a circle",
+    }
 
 
-def test_names_that_cannot_be_stored_are_told_from_those_that_look_alike(root: Path) -> None:
+def test_names_that_are_not_utf8_keep_their_bytes_and_are_told_from_those_that_look_alike(
+    root: Path,
+) -> None:
     names = [b"\xff.mp4", b"\\xff.mp4", b"\\xff\xfe.mp4", b"\xff\xfe.mp4"]
     for name in names:
         Path(os.fsdecode(os.fsencode(root) + b"/" + name)).touch()
-    assert len({sample.sample_id for sample in list_folder(root, root)}) == len(names)
+    samples = list(list_folder(root, root))
+    assert len({sample.sample_id for sample in samples}) == len(names)
+    for sample in samples:
+        (video,) = sample.videos
+        assert os.path.isfile(video.path)  # noqa: PTH113 - the name as it is
+        data = os.fsencode(root) + b"/\xff.mp4"
+        if os.fsencode(video.path) == data:
+            assert (video.path_bytes, video.text) == (data, f"{root}/\\xff.mp4")
+        assert (video.path_bytes is None) == ("not UTF-8" not in sample.sample_id)
 
 
 def test_what_is_neither_named_like_a_video_nor_may_be_opened_is_passed_over(
@@ -129,7 +147,7 @@ def test_a_jsonl_gives_a_sample_a_line_with_its_other_keys_untouched(root: Path)
     ]
     assert first.other_keys == keys
     assert (second.sample_id, second.videos) == ("2026-01-31.jsonl:3", ())
-    assert second.error is None
+    assert second.fault is None
 
 
 @pytest.mark.parametrize(
@@ -154,35 +172,50 @@ def test_a_broken_line_costs_only_its_own_sample(root: Path, line: bytes, error:
     good = b'{"videos": ["a.mp4"]}'
     file.write_bytes(good + b"\n" + line + b"\n" + good + b"\n")
     first, broken, last = read_jsonl(file, root)
-    assert first.error is last.error is None
-    assert broken.error is not None
-    assert broken.error.startswith(error)
+    assert first.fault is last.fault is None
+    assert broken.fault is not None
+    assert broken.fault.status == Status.BAD_SAMPLE
+    assert broken.fault.message.startswith(error)
     assert broken.videos == ()
 
 
 @pytest.mark.parametrize(
-    ("path", "error"),
+    ("path", "fault"),
     [
-        ("../outside.mp4", "it lies outside the source; allow_outside_source lets it in"),
-        ("/etc/hostname", "it lies outside the source; allow_outside_source lets it in"),
-        ("sub/../../outside.mp4", "it lies outside the source; allow_outside_source lets it in"),
-        ("https://example.com/a.mp4", "it is not a path in a file system"),
-        ("", "it is a folder"),
-        ("a\0b.mp4", "its path holds a NUL character"),
-        ("a\ud800\0b.mp4", "its path holds a NUL character"),
-        ("s3://bucket/\ud800.mp4", "it is not a path in a file system"),
-        ("\ud800.mp4", "its name is not UTF-8; rename it"),
+        ("../outside.mp4", OUTSIDE),
+        ("/etc/hostname", OUTSIDE),
+        ("sub/../../outside.mp4", OUTSIDE),
+        ("https://example.com/a.mp4", NO_PATH),
+        ("", Fault(Status.NOT_A_FILE, "it is a folder")),
+        ("a\0b.mp4", NO_NAME),
+        ("a\ud800\0b.mp4", NO_NAME),
+        ("\ud800.mp4", NO_NAME),
         ("ok.mp4", None),
         ("missing.mp4", None),
+        ("\udcff.mp4", None),
     ],
 )
-def test_a_jsonls_paths_must_lie_in_the_source(root: Path, path: str, error: str | None) -> None:
+def test_a_jsonls_paths_must_lie_in_the_source(root: Path, path: str, fault: Fault | None) -> None:
     (root / "ok.mp4").touch()
     file = root / "day.jsonl"
     file.write_text(json.dumps({"videos": [path]}))
     (sample,) = read_jsonl(file, root)
-    assert sample.videos[0].error == error
-    assert sample.videos[0].path.encode()
+    assert sample.videos[0].fault == fault
+    assert sample.videos[0].text.encode()
+
+
+def test_a_line_too_long_to_be_held_costs_only_its_own_sample(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MAX_LINE_BYTES", 100)
+    file = root / "day.jsonl"
+    long = json.dumps({"videos": [], "text": "x" * 350})
+    file.write_text("\n".join(['{"a": 1}', long, '{"b": 2}', long]))
+    first, second, third, fourth = read_jsonl(file, root)
+    assert (first.other_keys, third.other_keys) == ({"a": 1}, {"b": 2})
+    for number, sample in ((2, second), (4, fourth)):
+        problem = f"line {number} has more than 100 bytes"
+        assert sample == Sample(f"day.jsonl:{number}", fault=Fault(Status.BAD_SAMPLE, problem))
 
 
 def test_paths_outside_the_source_are_let_in_on_request(root: Path, tmp_path: Path) -> None:
@@ -190,4 +223,4 @@ def test_paths_outside_the_source_are_let_in_on_request(root: Path, tmp_path: Pa
     file = root / "day.jsonl"
     file.write_text(json.dumps({"videos": ["../outside.mp4"]}))
     (sample,) = read_jsonl(file, root, allow_outside_root=True)
-    assert (sample.videos[0].path, sample.videos[0].error) == (str(tmp_path / "outside.mp4"), None)
+    assert sample.videos == (VideoReference(str(tmp_path / "outside.mp4")),)

@@ -31,7 +31,8 @@ def _look(folder: Path, results: "Queue[dict[str, str | None]]") -> None:
     found = {}
     for sample in list_folder(folder, folder):
         (video,) = sample.videos
-        found[sample.sample_id] = video.error or inspect_video(video.path).error
+        fault = video.fault or inspect_video(video.path).fault
+        found[sample.sample_id] = fault and fault.message
     results.put(found)
 
 

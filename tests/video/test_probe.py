@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.inspection import inspect_video
+from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.probe import probe
 from ocr_assets.video.sampling import SamplingRule, sample_frames
 from tests.clips import numbered, write_sound, write_video
@@ -27,6 +28,12 @@ NAMES = {
     "clip.avi": "avi",
     "b_frames.avi": "avi",
 }
+
+
+def fault(path: Path, limits: VideoLimits | None = None) -> tuple[str, str]:
+    found = inspect_video(path, limits).fault
+    assert found is not None
+    return found.status, found.message
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -68,16 +75,17 @@ def test_a_parity_clip_is_what_the_reference_says(
 
 def test_an_empty_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
-    assert inspect_video(tmp_path / "empty.mp4").error == "the file is empty"
+    assert fault(tmp_path / "empty.mp4") == ("not_a_video", "the file is empty")
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
-    assert inspect_video(write_sound(tmp_path / "sound.mp4")).error == "it has no video stream"
+    path = write_sound(tmp_path / "sound.mp4")
+    assert fault(path) == ("not_a_video", "it has no video stream")
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:
-    assert inspect_video(tmp_path / "none.mp4").error == "No such file or directory"
-    assert inspect_video(tmp_path).error == "Is a directory"
+    assert fault(tmp_path / "none.mp4") == ("missing", "No such file or directory")
+    assert fault(tmp_path) == ("not_a_file", "Is a directory")
 
 
 def test_a_truncated_file_is_refused_even_where_its_first_frames_decode(tmp_path: Path) -> None:
@@ -86,16 +94,17 @@ def test_a_truncated_file_is_refused_even_where_its_first_frames_decode(tmp_path
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
     found = inspect_video(cut)
     assert found.info is None
-    assert found.error is not None
-    assert found.error.startswith("it is truncated: its index reaches to byte ")
-    assert inspect_video(whole).error is None
+    assert found.fault is not None
+    assert found.fault.status == "truncated"
+    assert found.fault.message.startswith("it is truncated: its index reaches to byte ")
+    assert inspect_video(whole).fault is None
 
 
 def test_a_file_cut_before_its_index_is_refused(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "clip.mp4", numbered(48))
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[:1500])
-    assert "it is damaged" in str(inspect_video(cut).error)
+    assert fault(cut) == ("truncated", "it is truncated: the file ends within one of its boxes")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +115,10 @@ def test_a_playlist_does_not_open_other_files(tmp_path: Path, text: str) -> None
     for name in ("list.mp4", "list.m3u8"):
         playlist = tmp_path / name
         playlist.write_text(text.format(other.name))
-        with pytest.raises(UnreadableVideoError, match="not a video in a supported format"):
-            probe(playlist)
+        assert fault(playlist) == (
+            "format_refused",
+            "its format is not one of those that are let in",
+        )
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "b_frames.avi"])
@@ -115,7 +126,7 @@ def test_a_codec_that_nobody_knows_is_no_reason_to_stop(tmp_path: Path, name: st
     path = write_video(tmp_path / name, numbered(12), **CONTAINERS[name])
     data = path.read_bytes()
     path.write_bytes(data.replace(b"avc1", b"zzz9").replace(b"H264", b"zzz9"))
-    assert inspect_video(path).error == "there is no decoder for its video codec"
+    assert fault(path) == ("no_decoder", "there is no decoder for its video codec")
 
 
 def test_the_first_fragments_frame_count_is_not_taken_for_the_videos(tmp_path: Path) -> None:
@@ -164,7 +175,7 @@ def test_damaged_files_give_frames_or_a_reason(
     path = tmp_path / name
     path.write_bytes(data[: int(cut * len(data))])
     found = inspect_video(path)
-    assert (found.info is None) != (found.error is None)
+    assert (found.info is None) != (found.fault is None)
     for rule in (SamplingRule(3), SamplingRule(sample_every_seconds=0.5)):
         with contextlib.suppress(UnreadableVideoError):
             assert list(sample_frames(path, rule))
@@ -190,4 +201,48 @@ def test_a_cover_picture_is_not_taken_for_the_video(tmp_path: Path) -> None:
         frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
         output.mux(stream.encode(frame))
         output.mux(stream.encode())
-    assert inspect_video(path).error == "it has no video stream"
+    assert fault(path) == ("not_a_video", "it has no video stream")
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (VideoLimits(max_pixels=6143), "its pictures of 96x64 have more than 6143 pixels"),
+        (VideoLimits(max_duration_seconds=3.5), "it lasts 4.0 s, longer than 3.5 s"),
+        (VideoLimits(max_frames=47), "it has 48 frames, more than 47"),
+        (VideoLimits(max_streams=1), "it has 2 streams, more than 1"),
+    ],
+)
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_what_is_beyond_a_limit_is_too_large_and_what_is_at_it_is_not(
+    tmp_path: Path, container: str, limits: VideoLimits, message: str
+) -> None:
+    path = write_video(tmp_path / f"clip.{container}", numbered(48), sound=True)
+    assert fault(path, limits) == ("too_large", message)
+    at_the_limit = VideoLimits(
+        max_pixels=96 * 64, max_duration_seconds=4, max_frames=48, max_streams=2
+    )
+    assert inspect_video(path, at_the_limit).fault is None
+
+
+def test_no_more_frames_are_taken_than_the_limit_allows(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", numbered(48))
+    rule = SamplingRule(sample_every_seconds=0.5)
+    assert len(list(sample_frames(path, rule, VideoLimits(max_sampled_frames=8)))) == 8
+    with pytest.raises(UnreadableVideoError, match="more than 7 frames would be taken"):
+        list(sample_frames(path, rule, VideoLimits(max_sampled_frames=7)))
+
+
+def test_pictures_that_turn_out_larger_than_the_container_says_are_not_decoded(
+    tmp_path: Path,
+) -> None:
+    large = write_video(tmp_path / "large.ts", numbered(12, 192, 128))
+    small = write_video(tmp_path / "small.ts", numbered(12))
+    small.write_bytes(small.read_bytes() + large.read_bytes())
+    limits = VideoLimits(max_pixels=96 * 64)
+    assert inspect_video(small, limits).fault is None
+    sizes = set()
+    with pytest.raises(UnreadableVideoError, match="it has a picture of 192x128, more than 6144"):
+        sizes.update(frame.rgb.shape for frame in sample_frames(small, SamplingRule(24), limits))
+    assert sizes <= {(64, 96, 3)}
+    assert len(list(sample_frames(small, SamplingRule(24)))) == 24

@@ -1,4 +1,5 @@
 import hashlib
+import math
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocr_assets.video.container import Span, UnreadableVideoError
+from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SamplingRule, evenly_spread_pts, sample_frames
 from tests.clips import number_of, numbered, write_video
 
@@ -28,8 +30,8 @@ CONTAINERS: dict[str, dict[str, Any]] = {
 }
 
 
-def numbers(path: Path, rule: SamplingRule) -> list[int]:
-    return [number_of(frame.rgb) for frame in sample_frames(path, rule)]
+def numbers(path: Path, rule: SamplingRule, limits: VideoLimits | None = None) -> list[int]:
+    return [number_of(frame.rgb) for frame in sample_frames(path, rule, limits)]
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -91,7 +93,8 @@ def test_ticks_as_long_as_frames_are_not_rounded_away(
 
 def test_a_wild_timestamp_does_not_make_sampling_endless(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mkv", numbered(5), rate=10, ticks=[0, 1, 2, 3, 2**50])
-    assert numbers(path, SamplingRule(sample_every_seconds=0.3)) == [0, 3, 4]
+    limits = VideoLimits(max_duration_seconds=math.inf)
+    assert numbers(path, SamplingRule(sample_every_seconds=0.3), limits) == [0, 3, 4]
 
 
 def test_a_step_in_decimals_is_taken_as_written(tmp_path: Path) -> None:

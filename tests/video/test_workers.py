@@ -1,21 +1,27 @@
 """Videos decoded side by side, in processes that may die."""
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from ocr_assets.reasons import Fault, Status
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame
 from ocr_assets.video.fingerprint import picture_hash
 from ocr_assets.video.images import decode_image
-from ocr_assets.video.inspection import inspect_video
+from ocr_assets.video.inspection import Inspection, inspect_video
+from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SamplingRule, sample_frames, sampling_key
 from ocr_assets.video.workers import DecodeWorkers
 from tests.clips import numbered, write_video
@@ -33,6 +39,20 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def kill_when_decoding(workers: DecodeWorkers) -> None:
     (pid,) = workers.process_ids
     os.kill(pid, signal.SIGSEGV)
+
+
+def kill_whoever_opens(pipe: Path, workers: DecodeWorkers, times: int) -> None:
+    for _ in range(times):
+        while True:
+            with contextlib.suppress(OSError):  # nobody reads from it yet
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+                break
+            time.sleep(0.01)
+        pids = workers.process_ids
+        kill_when_decoding(workers)
+        os.close(writer)
+        while workers.process_ids == pids:
+            time.sleep(0.01)
 
 
 def fails(frames: Iterator[EncodedFrame]) -> str:
@@ -90,23 +110,85 @@ def test_no_process_is_started_without_need(clips: list[str]) -> None:
     wait_until_gone(pids)
 
 
-def test_a_process_that_dies_costs_its_video_alone(clips: list[str], tmp_path: Path) -> None:
+def test_a_video_that_kills_two_processes_costs_itself_alone(
+    clips: list[str], tmp_path: Path
+) -> None:
     pipe = tmp_path / "never_written.mp4"
     os.mkfifo(pipe)  # whoever opens it waits for a writer for ever, like a decoder that hangs
-    with DecodeWorkers(1) as workers:
-        outcomes: list[object] = []
-        for number, frames in enumerate(workers.sample([clips[0], str(pipe), *clips[1:]], RULE)):
-            if number == 1:
-                kill_when_decoding(workers)
-                outcomes.append(fails(frames))
-            else:
-                outcomes.append(len(list(frames)))
+    paths = [clips[0], str(pipe), *clips[1:]]
+    outcomes: list[object] = []
+    with DecodeWorkers(1) as workers, ThreadPoolExecutor(1) as thread:
+        killed = thread.submit(kill_whoever_opens, pipe, workers, 2)
+        for number, frames in enumerate(workers.sample(paths, RULE)):
+            outcomes.append(fails(frames) if number == 1 else len(list(frames)))
+        killed.result()
     assert outcomes == [2, "the decoder process died (signal 11)", 3, 3, 3, 3, 3]
 
 
-def test_a_video_with_many_frames_is_handed_over_bit_by_bit(tmp_path: Path) -> None:
-    import numpy as np
+def test_a_video_in_a_process_that_an_earlier_one_broke_is_tried_again_and_read(
+    clips: list[str], tmp_path: Path
+) -> None:
+    pipe = tmp_path / "a_pipe_at_first.mp4"
+    os.mkfifo(pipe)
 
+    def kill_and_write() -> None:
+        kill_whoever_opens(pipe, workers, 1)
+        shutil.copy(clips[1], tmp_path / "whole.mp4")
+        (tmp_path / "whole.mp4").replace(pipe)  # a new process takes longer than that to start
+
+    with DecodeWorkers(1) as workers, ThreadPoolExecutor(1) as thread:
+        written = thread.submit(kill_and_write)
+        found = [len(list(frames)) for frames in workers.sample([clips[0], str(pipe)], RULE)]
+        written.result()
+    assert found == [2, 3]
+
+
+def test_a_video_that_takes_too_long_is_ended_and_the_others_go_on(
+    clips: list[str], tmp_path: Path
+) -> None:
+    pipe = tmp_path / "never_written.mp4"
+    os.mkfifo(pipe)
+    with DecodeWorkers(2, VideoLimits(max_seconds=1.5)) as workers:
+        found = list(workers.inspect([*clips[:2], str(pipe), *clips[2:]]))
+    message = "decoding took longer than 1.5 s"
+    assert found.pop(2) == Inspection(fault=Fault(Status.TIMEOUT, message))
+    assert [one.fault for one in found] == [None] * 6
+
+
+def test_time_in_which_nobody_asks_for_frames_does_not_count(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    noise = [random.integers(0, 256, (720, 1280, 3), np.uint8) for _ in range(12)]
+    path = str(write_video(tmp_path / "noise.mkv", noise, codec="ffv1", pix_fmt="yuv444p", rate=12))
+    began = time.monotonic()
+    with DecodeWorkers(1) as workers:
+        assert len(list(next(workers.sample([path], SamplingRule(12))))) == 12
+    needed = time.monotonic() - began
+    with DecodeWorkers(1, VideoLimits(max_seconds=needed + 1)) as workers:
+        found = []
+        for frame in next(workers.sample([path], SamplingRule(12))):
+            found.append(frame.index)
+            time.sleep(needed / 4)
+    assert found == list(range(12))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory limits are the Linux kernel's")
+def test_a_video_that_takes_too_much_memory_is_ended_and_the_others_go_on(
+    clips: list[str], tmp_path: Path
+) -> None:
+    pictures = numbered(2, 7680, 4320)
+    large = write_video(tmp_path / "large.mkv", pictures, codec="ffv1", pix_fmt="yuv444p")
+    paths = [*clips[:2], str(large), *clips[2:]]
+    with DecodeWorkers(1, VideoLimits(max_memory_bytes=128 * 2**20)) as workers:
+        outcomes = []
+        for number, frames in enumerate(workers.sample(paths, RULE)):
+            outcomes.append(fails(frames) if number == 2 else len(list(frames)))
+    message = "the decoder needed more memory than it may have (0.1 GiB)"
+    assert outcomes == [2, 3, message, 3, 3, 3, 3]
+    with DecodeWorkers(1) as workers:
+        assert len(list(next(workers.sample([str(large)], RULE)))) == 2
+
+
+def test_a_video_with_many_frames_is_handed_over_bit_by_bit(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     noise = [random.integers(0, 256, (720, 1280, 3), np.uint8) for _ in range(12)]
     path = str(write_video(tmp_path / "noise.mkv", noise, codec="ffv1", pix_fmt="yuv444p", rate=12))
