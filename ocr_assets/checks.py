@@ -18,6 +18,7 @@ from ocr_assets.video.images import decode_image
 
 FRAMES_TO_DECODE = 50
 EXAMPLES = 5
+A_FEW = 10
 
 CheckFunction = Callable[[Tables, dt.date], dg.AssetCheckResult]
 
@@ -84,6 +85,15 @@ def manifest_rows_are_unique(tables: Tables, date: dt.date) -> dg.AssetCheckResu
         "every (sample, video) is listed once",
         "(sample, video) pairs are listed more than once",
     )
+
+
+@partition_check(video_manifest)
+def few_videos_are_unreadable(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
+    """The share of the day's videos that cannot be read is at most `max_quarantined_share`."""
+    videos = tables.video_manifest.scan(date).filter(
+        pl.col("video_index").is_not_null() | (pl.col("status") != Status.OK)
+    )
+    return _few_are_quarantined(videos, tables.max_quarantined_share)
 
 
 @partition_check(sampled_frames)
@@ -167,6 +177,24 @@ def ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     return _no_rows(wrong, "every ratio is possible", "frames have impossible ratios")
 
 
+@partition_check(ocr_boxes)
+def few_videos_are_quarantined(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
+    """The same, with those that could not be sampled or detected."""
+    failed = (
+        tables.ocr_boxes.scan(date)
+        .filter(pl.col("error").is_not_null())
+        .group_by("video_id")
+        .agg(later=pl.col("status").first())
+    )
+    videos = (
+        tables.video_manifest.scan(date)
+        .filter(pl.col("video_index").is_not_null() | (pl.col("status") != Status.OK))
+        .join(failed, on="video_id", how="left")
+        .with_columns(status=pl.coalesce("later", "status"))
+    )
+    return _few_are_quarantined(videos, tables.max_quarantined_share)
+
+
 @partition_check(filtered_dataset)
 def every_sample_has_one_verdict(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """Kept + dropped + quarantined are the manifest's samples, once each, with their videos."""
@@ -212,6 +240,33 @@ def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckR
     )
 
 
+def _few_are_quarantined(videos: pl.LazyFrame, max_share: float) -> dg.AssetCheckResult:
+    counts = dict(
+        videos.group_by("status")
+        .len()
+        .sort("len", "status", descending=[True, False])
+        .collect()
+        .iter_rows()
+    )
+    total = sum(counts.values())
+    kinds = {status: count for status, count in counts.items() if status != Status.OK}
+    quarantined = sum(kinds.values())
+    said = ", ".join(f"{count} {status}" for status, count in kinds.items())
+    found = f"{quarantined} of {total} videos are quarantined{f' ({said})' if said else ''}"
+    if quarantined <= A_FEW:  # bad files, unless they are not there at all
+        quarantined = sum(kinds.get(status, 0) for status in (Status.MISSING, Status.UNREADABLE))
+    if quarantined <= max_share * total:
+        return dg.AssetCheckResult(passed=True, description=found, metadata=kinds)
+    return dg.AssetCheckResult(
+        passed=False,
+        description=(
+            f"{found}, more than {max_share:.0%}: is the source whole? max_quarantined_share of "
+            "the resource tables says how many may be"
+        ),
+        metadata=kinds,
+    )
+
+
 def _videos(tables: Tables, date: dt.date) -> pl.LazyFrame:
     return (
         tables.video_manifest.scan(date)
@@ -242,10 +297,12 @@ def _result(wrong: Sequence[str], passed: str, failed: str) -> dg.AssetCheckResu
 
 all_checks = [
     manifest_rows_are_unique,
+    few_videos_are_unreadable,
     every_readable_video_is_sampled_once,
     stored_frames_decode,
     every_frame_is_detected_once,
     ratios_are_possible,
+    few_videos_are_quarantined,
     every_sample_has_one_verdict,
     dataset_ratios_are_possible,
 ]

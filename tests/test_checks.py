@@ -151,6 +151,69 @@ def test_a_check_fails_on_the_fault_it_is_for(
     assert said in str(found.description)
 
 
+def unread(count: int, of: int, status: str) -> Change:
+    """Makes a manifest of so many videos, the first of them with a status."""
+
+    def how(frame: pl.DataFrame) -> pl.DataFrame:
+        good = frame.filter(pl.col("status") == "ok").head(1)
+        rows = [
+            good.with_columns(
+                sample_id=pl.lit(str(number)),
+                status=pl.lit(status if number < count else "ok"),
+                error=pl.lit("it is so" if number < count else None, pl.String),
+            )
+            for number in range(of)
+        ]
+        return pl.concat(rows)
+
+    return how
+
+
+@pytest.mark.parametrize(
+    ("manifest", "passes"),
+    [
+        (unread(1, 1, "damaged"), True),
+        (unread(10, 10, "damaged"), True),
+        (unread(11, 11, "damaged"), False),
+        (unread(11, 22, "damaged"), True),
+        (unread(12, 23, "timeout"), False),
+        (unread(1, 1, "missing"), False),
+        (unread(1, 2, "missing"), True),
+        (unread(2, 3, "unreadable"), False),
+    ],
+)
+@pytest.mark.parametrize("check", ["few_videos_are_unreadable", "few_videos_are_quarantined"])
+def test_a_source_of_which_too_much_cannot_be_read_is_told_from_a_few_bad_files(
+    tables: Tables, check: str, manifest: Change, passes: bool
+) -> None:
+    change(tables.video_manifest, manifest)
+    found = outcome(getattr(checks, check), tables)
+    assert found.passed == passes
+    assert ("is the source whole?" in str(found.description)) == (not passes)
+
+
+@pytest.mark.parametrize(("share", "passes"), [(0.0, False), (0.66, False), (0.67, True)])
+def test_how_many_videos_may_be_quarantined_can_be_said(
+    tables: Tables, share: float, passes: bool
+) -> None:
+    change(tables.video_manifest, unread(20, 30, "no_decoder"))
+    limited = Tables(root=tables.root, max_quarantined_share=share)
+    found = outcome(checks.few_videos_are_unreadable, limited)
+    assert found.passed == passes
+    assert "20 of 30 videos are quarantined (20 no_decoder)" in str(found.description)
+
+
+def test_videos_that_fail_after_the_manifest_count_as_well(tables: Tables) -> None:
+    failed = {"status": "unreadable", "error": "Input/output error"}
+    change(
+        tables.ocr_boxes,
+        lambda frame: frame.with_columns(**{name: pl.lit(text) for name, text in failed.items()}),
+    )
+    found = outcome(checks.few_videos_are_quarantined, tables)
+    assert not found.passed
+    assert "3 of 3 videos are quarantined (2 unreadable, 1 not_a_video)" in str(found.description)
+
+
 @daily_asset(SampledFrames, deps=["video_manifest"], kinds=set(), code_version="faulty")
 def sampled_frames(context: dg.AssetExecutionContext, tables: Tables) -> dg.MaterializeResult[None]:
     """What the asset would be if it lost every frame."""

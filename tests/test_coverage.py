@@ -14,6 +14,7 @@ from ocr_assets.coverage import (
     union_area_ratio,
 )
 from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
+from ocr_assets.reasons import Fault, Status
 
 WIDTH, HEIGHT = 40, 30
 
@@ -91,6 +92,8 @@ def test_the_interval_is_closed_and_the_reason_shows_it(
 ) -> None:
     judgement = judge_sample([coverage(ratio)], FilterRule(0.05, 0.1))
     assert (judgement.verdict, judgement.reason) == (verdict, reason)
+    kind = next((word for word in ("above", "below") if word in reason), "ok")
+    assert judgement.reason_code.split("_")[0] == kind
 
 
 @pytest.mark.parametrize("metric", ["ocr_area_ratio", "union_area_ratio", "max_union_area_ratio"])
@@ -101,7 +104,8 @@ def test_the_metric_can_be_chosen(metric: Any) -> None:
     assert judge_sample([VideoCoverage(**(values | {metric: 0.5}))], rule).verdict == "keep"
 
 
-IN, OUT, UNKNOWN = coverage(0.08), coverage(0.5), "it is damaged"
+IN, OUT = coverage(0.08), coverage(0.5)
+UNKNOWN = Fault(Status.DAMAGED, "it is damaged")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +124,7 @@ IN, OUT, UNKNOWN = coverage(0.08), coverage(0.5), "it is damaged"
     ],
 )
 def test_samples_of_several_videos_are_judged_by_any_or_all(
-    videos: Sequence[VideoCoverage | str], any_verdict: str, all_verdict: str
+    videos: Sequence[VideoCoverage | Fault], any_verdict: str, all_verdict: str
 ) -> None:
     for any_or_all, verdict in (("any", any_verdict), ("all", all_verdict)):
         mode: Literal["any", "all"] = "any" if any_or_all == "any" else "all"
@@ -132,8 +136,19 @@ def test_the_reason_names_the_video_that_decided() -> None:
     assert judge_sample([IN, OUT], rule).reason == (
         "video 2 of 2: ocr_area_ratio 0.500 above max_area_ratio 0.100"
     )
-    assert judge_sample([IN, UNKNOWN], rule).reason == "video 2 of 2: it is damaged"
+    judgement = judge_sample([IN, UNKNOWN], rule)
+    assert (judgement.reason_code, judgement.reason) == ("damaged", "video 2 of 2: it is damaged")
     assert judge_sample([], rule).reason == "the sample has no videos"
+
+
+@pytest.mark.parametrize("any_or_all", ["any", "all"])
+@pytest.mark.parametrize("ratio", [float("nan"), float("inf")])
+def test_a_ratio_that_is_no_number_never_keeps(
+    any_or_all: Literal["any", "all"], ratio: float
+) -> None:
+    rule = FilterRule(0, 0.1, any_or_all=any_or_all)
+    for videos in ([coverage(ratio)], [coverage(ratio), OUT]):
+        assert judge_sample(videos, rule).verdict != "keep"
 
 
 def test_the_references_own_cases_are_judged_as_it_judges_them(parity: dict[str, Any]) -> None:

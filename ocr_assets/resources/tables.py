@@ -31,6 +31,18 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
         ),
     )
 
+    max_quarantined_share: float = number(
+        0.5,
+        0,
+        1,
+        (
+            "Greatest share of a day's videos that may be quarantined. With more, a check stops "
+            "the day and leaves the filtered dataset as it was, so that a source that is broken "
+            "or not mounted does not become an empty dataset. Where ten or fewer are quarantined, "
+            "only those count that are missing or cannot be read."
+        ),
+    )
+
     @field_validator("root")
     @classmethod
     def _is_addressable(cls, root: str) -> str:

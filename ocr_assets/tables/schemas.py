@@ -9,6 +9,10 @@ import polars as pl
 
 from ocr_assets.reasons import DropReason, Status
 
+# As plain strings: of members of an enumeration polars would make a type of its own.
+STATUSES = [status.value for status in Status]
+REASON_CODES = [*STATUSES, *(reason.value for reason in DropReason)]
+
 KEEP = "keep"
 DROP = "drop"
 QUARANTINE = "quarantine"
@@ -20,7 +24,7 @@ def _nested(inner: dy.Column, description: str, *, nullable: bool = False) -> dy
 
 def _status(description: str, *, nullable: bool = False) -> dy.String:
     return dy.String(
-        nullable=nullable, check=lambda column: column.is_in([*Status]), description=description
+        nullable=nullable, check=lambda column: column.is_in(STATUSES), description=description
     )
 
 
@@ -213,7 +217,7 @@ class FilteredDataset(dy.Schema):
     )
     reason_code = dy.String(
         nullable=True,
-        check=lambda column: column.is_in([*Status, *DropReason]),
+        check=lambda column: column.is_in(REASON_CODES),
         description="`ok` if kept, else why it is not; null in partitions of earlier versions",
     )
     reason = dy.String(min_length=1, description="The verdict as a sentence with its numbers")

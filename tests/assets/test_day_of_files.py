@@ -65,8 +65,15 @@ def test_every_file_has_a_row_and_every_row_a_verdict(
     assert manifest.keys() == dataset.keys()
     assert len(manifest) == len(CONTAINERS) + 12
     assert "sidecar.srt" not in manifest
-    unreadable = {name for name, row in manifest.items() if row["status"] == "unreadable"}
-    assert unreadable == {"sound.mp4", "empty.mp4", "text.mp4", "folder.mp4", "cut.mp4"}
+    unreadable = {name: row["status"] for name, row in manifest.items() if row["status"] != "ok"}
+    assert unreadable == {
+        "sound.mp4": "not_a_video",
+        "empty.mp4": "not_a_video",
+        "text.mp4": "not_a_video",
+        "folder.mp4": "not_a_file",
+        "cut.mp4": "truncated",
+    }
+    assert {name: dataset[name]["reason_code"] for name in unreadable} == unreadable
     quarantined = {name: row["reason"] for name, row in dataset.items() if name in unreadable}
     assert {row["verdict"] for name, row in dataset.items() if name in unreadable} == {"quarantine"}
     assert quarantined == {name: manifest[name]["error"] for name in unreadable}
@@ -159,5 +166,5 @@ def test_the_asset_pages_show_counts_a_histogram_and_the_frames(
 
 def test_every_check_passes(day: tuple[dg.ExecuteInProcessResult, Path]) -> None:
     evaluations = day[0].get_asset_check_evaluations()
-    assert len(evaluations) == 7
+    assert len(evaluations) == 9
     assert [check.check_name for check in evaluations if not check.passed] == []

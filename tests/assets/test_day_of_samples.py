@@ -57,7 +57,7 @@ def test_every_line_has_a_verdict_with_a_reason(folders: tuple[Path, Path]) -> N
         ("quarantine", outside),
         ("keep", "the sample has no videos"),
         ("keep", "ocr_area_ratio 0.000 within [0.000, 0.200]"),
-        ("quarantine", "its name is not UTF-8; rename it"),
+        ("quarantine", "its path holds a NUL character or half a character"),
         ("keep", "ocr_area_ratio 0.000 within [0.000, 0.200]"),
     ]
     assert [verdict for verdict, _ in found] == [verdict for verdict, _ in expected]
