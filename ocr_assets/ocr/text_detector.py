@@ -235,8 +235,6 @@ class TextDetector:
         """All is queued on the GPU; whoever makes the boxes waits for it, not this thread."""
         import torch
 
-        height, width = canvases.shape[1:3]
-
         assert self._network is not None, "the detector is closed"
         with torch.cuda.device(self.device):
             begun, ended = (
@@ -254,11 +252,6 @@ class TextDetector:
             with torch.cuda.device(self.device):  # or the thread might begin to use another one
                 ended.synchronize()
             text, link = on_host[index].numpy()
-            if not (np.isfinite(text).all() and np.isfinite(link).all()):
-                raise DetectionError(
-                    f"the scores of {width}x{height} pixels are not finite; precision `exact` may "
-                    "give them"
-                )
             milliseconds = begun.elapsed_time(ended) / len(canvases)
             return Found(self._extract(text, link, scale, thresholds), milliseconds)
 
