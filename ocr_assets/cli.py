@@ -16,6 +16,7 @@ from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
 from ocr_assets.gpu.placement import DevicePolicy
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.instance import InstanceError
+from ocr_assets.plain_text import printable
 from ocr_assets.runs import DayRequest, DaySummary, RunFailedError, run_day
 from ocr_assets.settings import Layout, SettingError
 from ocr_assets.tables.partitioned import addressable
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (RunFailedError, InstanceError, SettingError, StateError, OSError) as error:
-        print(f"ocr-assets: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ocr-assets: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("ocr-assets: interrupted", file=sys.stderr)
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without the usage that argparse puts before it."""
-        self.exit(BAD_ARGUMENTS, f"{self.prog}: {message}\n")
+        self.exit(BAD_ARGUMENTS, f"{self.prog}: {printable(message)}\n")
 
 
 def _parser() -> _Parser:
@@ -297,25 +298,25 @@ def _dates_of(source: Path) -> set[dt.date]:
 
 def _print_table(summary: DaySummary) -> None:
     from rich import box
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE)
     shown = summary.samples[:TABLE_ROWS]
-    longest = max((cell_len(sample.sample_id) for sample in shown), default=len("sample"))
+    names = [Text(printable(sample.sample_id)) for sample in shown]
+    longest = max((name.cell_len for name in names), default=len("sample"))
     table.add_column("sample", width=min(longest, SAMPLE_WIDTH), overflow="fold")
     for column in ("verdict", "ratio", "union"):
         table.add_column(column, no_wrap=True)
     table.add_column("reason", overflow="fold")
-    for sample in shown:
+    for name, sample in zip(names, shown, strict=True):
         table.add_row(
-            Text(sample.sample_id),
+            name,
             Text(sample.verdict),
             Text(_ratios(sample.ocr_area_ratio)),
             Text(_ratios(sample.union_area_ratio)),
-            Text(sample.reason),
+            Text(printable(sample.reason)),
         )
     console = Console()
     console.print(table)
@@ -325,7 +326,7 @@ def _print_table(summary: DaySummary) -> None:
         f"{summary.date}: {summary.kept} kept, {summary.dropped} dropped, "
         f"{summary.quarantined} quarantined in {summary.seconds:.0f} s"
     )
-    print(f"tables: {summary.tables}\nkept:   {summary.kept_jsonl}")
+    print(f"tables: {printable(summary.tables)}\nkept:   {printable(summary.kept_jsonl)}")
 
 
 def _ratios(ratios: Sequence[float | None]) -> str:

@@ -8,13 +8,17 @@ judge_sample([VideoCoverage(0.288, 0.274, 0.284)], FilterRule(max_area_ratio=0.1
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import shapely
 
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.reasons import DropReason, Fault, Status
+
+# Corners of slanted boxes are put on a grid: beside one that is thinner than floating-point numbers
+# can tell, GEOS may lose a whole box.
+GRID_PIXELS = 2.0**-30
 
 Metric = Literal["ocr_area_ratio", "union_area_ratio", "max_union_area_ratio"]
 AnyOrAll = Literal["any", "all"]
@@ -32,15 +36,24 @@ def ocr_area_ratio(boxes: Sequence[TextBox], width: int, height: int) -> float:
 
 
 def union_area_ratio(boxes: Sequence[TextBox], width: int, height: int) -> float:
-    """Share of the frame that lies under at least one box, in [0, 1]."""
+    """Share of the frame that lies under at least one box, in [0, 1].
+
+    It is at most `ocr_area_ratio`, but for rounding. Of a quadrilateral whose sides cross, what
+    lies under it is its two triangles.
+    """
+    # What has no area covers nothing, whatever shape its corners would make in another order.
+    boxes = [box for box in boxes if box.area_pixels > 0]
     if not boxes:
         return 0.0
     if all(box.kind == "rect" for box in boxes):
         covered = _area_under_rectangles(boxes, width, height)
     else:
-        # Boxes without area make GEOS divide by zero on its way to the right result.
+        # Sides that lie on each other make GEOS divide by zero on its way to the right result.
         with np.errstate(divide="ignore", invalid="ignore"):
-            shapes = shapely.make_valid(shapely.polygons([box.points for box in boxes]))
+            corners = np.round(np.array([box.points for box in boxes]) / GRID_PIXELS) * GRID_PIXELS
+            shapes = shapely.make_valid(
+                shapely.polygons(corners), method="structure", keep_collapsed=False
+            )
             frame = shapely.box(0, 0, width, height)
             union = shapely.intersection(shapely.union_all(shapes), frame)
         covered = float(shapely.area(union))
@@ -66,11 +79,22 @@ class VideoCoverage:
         ocr_area_ratio: Mean over the frames, >= 0.
         union_area_ratio: Mean over the frames, in [0, 1].
         max_union_area_ratio: Most of any frame, in [0, 1].
+
+    Raises:
+        ValueError: A ratio is not finite or less than 0. No verdict can be based on it: NaN lies
+            in no interval, and infinity in one that is open above.
     """
 
     ocr_area_ratio: float
     union_area_ratio: float
     max_union_area_ratio: float
+
+    def __post_init__(self) -> None:
+        """Refuses what is not a ratio."""
+        for metric in get_args(Metric):
+            ratio: float = getattr(self, metric)
+            if not 0 <= ratio < float("inf"):
+                raise ValueError(f"{metric} {ratio} is not a finite number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -79,7 +103,7 @@ class FilterRule:
 
     Attributes:
         min_area_ratio: Least ratio that is kept, >= 0.
-        max_area_ratio: Greatest ratio that is kept.
+        max_area_ratio: Greatest ratio that is kept; infinity for no limit.
         metric: Which of a video's ratios is judged.
         any_or_all: Whether any or all of a sample's videos must lie in the interval.
     """
@@ -91,10 +115,11 @@ class FilterRule:
 
     def __post_init__(self) -> None:
         """Refuses an interval that keeps nothing."""
-        if not 0 <= self.min_area_ratio <= self.max_area_ratio:
+        low, high = self.min_area_ratio, self.max_area_ratio
+        if not (0 <= low <= high and low < float("inf")):
             raise ValueError(
-                f"min_area_ratio {self.min_area_ratio} and max_area_ratio {self.max_area_ratio} "
-                "are not an interval: 0 <= min_area_ratio <= max_area_ratio is needed"
+                f"min_area_ratio {low} and max_area_ratio {high} are not an interval: "
+                "0 <= min_area_ratio <= max_area_ratio is needed, and a finite min_area_ratio"
             )
 
 

@@ -14,6 +14,7 @@ from ocr_assets.gpu.slots import DeviceSlots, Plan
 from ocr_assets.gpu.snapshot import Gpu
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.ocr.weights import WeightsError
+from ocr_assets.plain_text import printable
 from ocr_assets.resources.easyocr import EasyOCRResource
 
 PACKAGES = ("ocr-assets", "dagster", "easyocr", "torch", "opencv-python-headless", "nvidia-ml-py")
@@ -93,7 +94,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 def as_text(diagnosis: Diagnosis) -> str:
     """The diagnosis for people, a line each."""
-    return "\n".join(_lines(diagnosis))
+    return "\n".join(map(printable, _lines(diagnosis)))
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:

@@ -18,6 +18,7 @@ from ocr_assets import settings
 from ocr_assets.coverage import FilterRule, Verdict
 from ocr_assets.gpu.placement import DevicePolicy
 from ocr_assets.instance import has_home, open_instance
+from ocr_assets.plain_text import printable
 from ocr_assets.settings import Layout
 from ocr_assets.step_bars import step_bars
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
@@ -228,12 +229,15 @@ def _why(error: SerializableErrorInfo | None, said: str | None) -> str:
 
 
 class _StepFormatter(logging.Formatter):
-    """A step's message without Dagster's run id and time."""
+    """A step's message without Dagster's run id and time.
+
+    A message is one line, whatever names of files are in it, so that none passes for another's.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
         message = meta.get("orig_message") or record.getMessage()
-        return f"{meta.get('step_key') or '':<17} {message}"
+        return f"{meta.get('step_key') or '':<17} {printable(message)}"
 
 
 def _terminal(_: dg.InitLoggerContext) -> logging.Logger:

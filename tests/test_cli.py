@@ -188,6 +188,42 @@ def test_names_that_the_terminal_has_no_letters_for_are_printed_escaped(tmp_path
     assert "1 quarantined" in done.stdout
 
 
+HOSTILE_NAMES = {  # and how they are shown
+    "<img src=x onerror=alert(1)>.mp4": "<img src=x onerror=alert(1)>.mp4",
+    "[x](javascript:alert(1))|a.mp4": "[x](javascript:alert(1))|a.mp4",
+    "[bold red]a[blink].mp4": "[bold red]a[blink].mp4",
+    "`a` [-].mp4": "`a` [-].mp4",
+    "\x1b[2J\x1b]0;a\x07.mp4": r"\x1b[2J\x1b]0;a\x07.mp4",
+    "b\nocr_boxes         done\r.mp4": r"b\nocr_boxes         done\r.mp4",
+    "\u202e4pm.exe.mp4": r"\u202e4pm.exe.mp4",
+}
+
+
+def test_names_of_files_are_shown_as_text_whatever_is_in_them(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in HOSTILE_NAMES:
+        (folder / name).write_text("not a video")
+    arguments = ("run", "--source", folder, "--data", tmp_path / "out")
+    done = ocr_assets(*arguments, cwd=tmp_path, COLUMNS="160")
+    assert done.returncode == 0, done.stderr
+    shown = {
+        line.partition(" quarantine ")[0].strip()
+        for line in done.stdout.splitlines()
+        if " quarantine " in line
+    }
+    assert shown == set(HOSTILE_NAMES.values())
+    assert (done.stdout + done.stderr).replace("\n", "").isprintable()
+    summary = json.loads(ocr_assets(*arguments, "--json", cwd=tmp_path).stdout)
+    assert {sample["sample_id"] for sample in summary["samples"]} == set(HOSTILE_NAMES)
+
+
+def test_an_error_with_a_hostile_name_in_it_is_one_line_of_text(tmp_path: Path) -> None:
+    done = ocr_assets("run", "--source", "a\x1b[2J\nb", "--data", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "ocr-assets: --source a\\x1b[2J\\nb is not a folder\n"
+
+
 def test_a_long_name_leaves_room_for_the_rest_of_its_row(tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -174,9 +173,10 @@ def _video(row: dict[str, Any]) -> VideoCoverage | Fault:
             Status.NO_FRAMES,
             "ocr_boxes has nothing of it; materialise sampled_frames and ocr_boxes again",
         )
-    if not all(map(math.isfinite, ratios)):
-        return Fault(Status.DETECTOR_FAILED, f"its ratios are no numbers: {ratios}")
-    return VideoCoverage(*ratios)
+    try:
+        return VideoCoverage(*ratios)
+    except ValueError as error:
+        return Fault(Status.DETECTOR_FAILED, str(error))
 
 
 def _fault(status: str | None, error: str | None) -> Fault | None:

@@ -1,10 +1,18 @@
 """Where text is on a frame."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+# A detector cannot find anything there, and it is near enough for areas to be computed exactly.
+FARTHEST_PIXELS = 1e9
+
 Point = tuple[float, float]
+
+
+class BoxError(ValueError):
+    """Numbers that are not a place on any picture."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,11 @@ class TextBox:
         area_pixels: Its area in square pixels, as the reference counts it.
         text: What it says, if it was read.
         confidence: How sure the recogniser is, in [0, 1], if it was read.
+
+    Raises:
+        BoxError: A coordinate is not finite or farther from the frame than FARTHEST_PIXELS, or the
+            area is not finite or less than 0. As a ratio it would be compared with bounds and lead
+            to some verdict or other.
     """
 
     kind: Literal["rect", "quad"]
@@ -24,6 +37,18 @@ class TextBox:
     area_pixels: float
     text: str | None = None
     confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be a box."""
+        # So written that NaN, which is neither less nor greater, is refused.
+        for coordinate in itertools.chain.from_iterable(self.points):
+            if not abs(coordinate) <= FARTHEST_PIXELS:
+                raise BoxError(
+                    f"a box at {self.points} is not on any picture: coordinates are finite and at "
+                    f"most {FARTHEST_PIXELS:.0e} pixels"
+                )
+        if not 0 <= self.area_pixels < float("inf"):
+            raise BoxError(f"a box's area is finite and at least 0, not {self.area_pixels}")
 
 
 def rect_box(x_min: float, x_max: float, y_min: float, y_max: float) -> TextBox:

@@ -20,10 +20,12 @@ Tensors are (n, height, width, channels) throughout: what PyTorch calls `channel
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ocr_assets.ocr.weights import read_verified
 from ocr_assets.ocr.winograd import WinogradConvolution
 
 if TYPE_CHECKING:
@@ -46,10 +48,15 @@ SIXTEENTH = ("slice4.34", "slice4.37")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """EasyOCR's state dictionary of the network, from its file."""
+    """EasyOCR's state dictionary of the network, from its file.
+
+    Raises:
+        WeightsError: It is not the published file.
+    """
     import torch
 
-    stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    content = io.BytesIO(read_verified(path))
+    stored: dict[str, Tensor] = torch.load(content, map_location="cpu", weights_only=True)
     return {name.removeprefix("module."): tensor for name, tensor in stored.items()}
 
 

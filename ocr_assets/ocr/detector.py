@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.thresholds import DetectionThresholds
-from ocr_assets.ocr.weights import locate_weights
+from ocr_assets.ocr.weights import locate_weights, needed_files
+from ocr_assets.ocr.weights_download import download_weights
 
 Precision = Literal["auto", "exact", "bf16", "fp16"]
 
@@ -76,6 +77,21 @@ class ModelSettings:
             recognize=self.recognize,
             english_only=self.languages == ("en",),
         )
+
+    def fetch_weights(self) -> Path:
+        """The same folder, after what it lacks was downloaded, if that is enabled.
+
+        A recogniser of other languages is left to EasyOCR, which downloads it when it loads it.
+
+        Raises:
+            WeightsError: They are not there and cannot be downloaded, or not the published ones.
+        """
+        directory = self.locate_weights()
+        needed = needed_files(recognize=self.recognize, english_only=self.languages == ("en",))
+        missing = [name for name in needed if not (directory / name).is_file()]
+        for name in missing:
+            download_weights(name, directory)
+        return self.locate_weights() if missing else directory
 
 
 class Detector(Protocol):

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
+from ocr_assets.ocr.boxes import BoxError, TextBox, quad_box, rect_box
+from ocr_assets.ocr.detector import DetectionError
 from ocr_assets.ocr.text_regions import ScoreMap, find_regions
 from ocr_assets.ocr.thresholds import DetectionThresholds
 
@@ -36,7 +37,17 @@ def extract_boxes(
 
     Returns:
         Upright boxes, line by line from the top, then slanted ones, in pixels of the frame.
+
+    Raises:
+        DetectionError: The scores are not finite, or a box is not one. NaN is above no threshold,
+            so that such a frame would pass for one without text.
     """
+    if not (np.isfinite(text).all() and np.isfinite(link).all()):
+        height, width = text.shape
+        raise DetectionError(
+            f"the scores of {width * MAP_SCALE}x{height * MAP_SCALE} pixels are not finite; "
+            "precision `exact` may give them"
+        )
     corners = find_regions(
         text,
         link,
@@ -45,7 +56,10 @@ def extract_boxes(
         link_threshold=thresholds.link_threshold,
     )
     corners *= np.float64(1 / scale * MAP_SCALE)
-    return group_regions(corners.reshape(-1, 8).astype(np.int32).tolist(), thresholds)
+    try:
+        return group_regions(corners.reshape(-1, 8).astype(np.int32).tolist(), thresholds)
+    except BoxError as error:
+        raise DetectionError(str(error)) from error
 
 
 def group_regions(

@@ -10,12 +10,16 @@ It takes what memory it likes: for work that shares a machine, use a `DetectionS
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import gc
+import os
+import pickle
+import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +43,7 @@ from ocr_assets.ocr.extraction_processes import ExtractionProcesses
 from ocr_assets.ocr.text_boxes import extract_boxes
 from ocr_assets.ocr.text_regions import ScoreMap
 from ocr_assets.ocr.thresholds import DetectionThresholds
-from ocr_assets.ocr.weights import DETECTOR_FILE
+from ocr_assets.ocr.weights import DETECTOR_FILE, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +51,9 @@ if TYPE_CHECKING:
 BF16_HARDWARE = ("amx_bf16", "avx512_bf16")
 BF16_CAPABILITY, FP16_CAPABILITY = (8, 0), (7, 0)  # of CUDA devices, from Ampere and Volta on
 MOST_EXTRACTORS = 4  # threads, each with a process, that make boxes of a GPU's score maps
+ONLY_TENSORS_VARIABLE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+
+_environment_lock = threading.Lock()  # readers may be loaded by several threads
 
 
 class TextDetector:
@@ -235,8 +242,6 @@ class TextDetector:
         """All is queued on the GPU; whoever makes the boxes waits for it, not this thread."""
         import torch
 
-        height, width = canvases.shape[1:3]
-
         assert self._network is not None, "the detector is closed"
         with torch.cuda.device(self.device):
             begun, ended = (
@@ -254,11 +259,6 @@ class TextDetector:
             with torch.cuda.device(self.device):  # or the thread might begin to use another one
                 ended.synchronize()
             text, link = on_host[index].numpy()
-            if not (np.isfinite(text).all() and np.isfinite(link).all()):
-                raise DetectionError(
-                    f"the scores of {width}x{height} pixels are not finite; precision `exact` may "
-                    "give them"
-                )
             milliseconds = begun.elapsed_time(ended) / len(canvases)
             return Found(self._extract(text, link, scale, thresholds), milliseconds)
 
@@ -374,34 +374,55 @@ def _as_maps(scores: Tensor) -> NDArray[np.float32]:
 
 
 def _load_network(settings: ModelSettings, device: str) -> Craft:
-    directory = settings.locate_weights()
-    if not (directory / DETECTOR_FILE).is_file():
-        _load_easyocr(settings, device)  # downloads it
-        directory = settings.locate_weights()
-    return Craft(
-        read_weights(directory / DETECTOR_FILE), device, number_format(settings.precision, device)
-    )
+    weights = read_weights(settings.fetch_weights() / DETECTOR_FILE)
+    return Craft(weights, device, number_format(settings.precision, device))
 
 
 def _load_easyocr(settings: ModelSettings, device: str) -> Any:
-    """EasyOCR's reader without its detector, unless that has to be downloaded."""
-    directory = settings.locate_weights()
+    """EasyOCR's reader without its detector."""
+    directory = settings.fetch_weights()
 
     import easyocr
     import torch
 
-    reader = easyocr.Reader(
-        list(settings.languages),
-        gpu=False if device == "cpu" else device,
-        model_storage_directory=str(directory),
-        user_network_directory=str(directory),  # else EasyOCR makes a folder in the home directory
-        download_enabled=settings.download_enabled,
-        detector=not (directory / DETECTOR_FILE).is_file(),
-        recognizer=settings.recognize,
-        verbose=False,
-    )
+    try:
+        with _only_tensors_unpickled():
+            reader = easyocr.Reader(
+                list(settings.languages),
+                gpu=False if device == "cpu" else device,
+                model_storage_directory=str(directory),
+                # Else EasyOCR makes a folder in the home directory.
+                user_network_directory=str(directory),
+                download_enabled=settings.download_enabled,
+                detector=False,
+                recognizer=True,
+                verbose=False,
+            )
+    except (OSError, AssertionError, pickle.UnpicklingError) as error:
+        why = str(error).partition("\n")[0]  # torch goes on to advise what is not safe
+        raise WeightsError(
+            f"EasyOCR's recogniser of {', '.join(settings.languages)} cannot be loaded from "
+            f"{directory}: {why}; put the published file there, or set download_enabled"
+        ) from error
     # On CUDA EasyOCR wraps its networks to run on every visible GPU at once; one is what was asked.
-    recognizer = getattr(reader, "recognizer", None)
-    if isinstance(recognizer, torch.nn.DataParallel):
-        reader.recognizer = recognizer.module
+    if isinstance(reader.recognizer, torch.nn.DataParallel):
+        reader.recognizer = reader.recognizer.module
     return reader
+
+
+@contextlib.contextmanager
+def _only_tensors_unpickled() -> Iterator[None]:
+    """Within, `torch.load` runs no code from a file, though EasyOCR lets it (`weights_only=False`).
+
+    It is for the whole process, which for a moment is safer than it need be.
+    """
+    with _environment_lock:
+        before = os.environ.get(ONLY_TENSORS_VARIABLE)
+        os.environ[ONLY_TENSORS_VARIABLE] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[ONLY_TENSORS_VARIABLE]
+            else:
+                os.environ[ONLY_TENSORS_VARIABLE] = before

@@ -1,5 +1,7 @@
 """EasyOCR's parameters of detection."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
 
 MULTIPLE = 32  # the network halves the sides five times
@@ -34,6 +36,12 @@ class DetectionThresholds:
     height_ths: float = 0.5
     width_ths: float = 0.5
     add_margin: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuses NaN, which no score reaches: every frame would pass for one without text."""
+        for name, value in dataclasses.asdict(self).items():
+            if not math.isfinite(value):
+                raise ValueError(f"{name} {value} is not a finite number")
 
     def scale(self, width: int, height: int) -> float:
         """Canvas pixels per pixel of a frame of that size (EasyOCR's `resize_aspect_ratio`)."""

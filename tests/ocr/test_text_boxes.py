@@ -1,14 +1,16 @@
 """Our way from score maps to boxes against EasyOCR's own functions, which are the specification."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
+from ocr_assets.ocr.detector import DetectionError
 from ocr_assets.ocr.text_boxes import extract_boxes, group_regions
 from ocr_assets.ocr.text_regions import find_regions
 from ocr_assets.ocr.thresholds import DetectionThresholds
@@ -159,3 +161,27 @@ def test_a_region_that_only_links_is_no_text() -> None:
     text[5:10, 5:20] = 0.35  # enough for text_threshold, not for low_text
     link[5:10, 5:20] = 0.9
     assert extract_boxes(text, link, 1.0, replace(USUAL, text_threshold=0.3)) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", [0, 1])
+def test_scores_that_are_not_finite_are_an_error_and_not_a_frame_without_text(
+    bad: float, which: int
+) -> None:
+    maps = np.zeros((2, 32, 64), np.float32)
+    maps[which, 5, 7] = bad
+    with pytest.raises(DetectionError, match="the scores of 128x64 pixels are not finite"):
+        extract_boxes(*maps, 1.0, USUAL)
+
+
+def test_a_box_that_is_on_no_picture_fails_its_frame_alone() -> None:
+    text, link = np.zeros((2, 32, 64), np.float32)
+    text[10:20, 10:50] = 1
+    with pytest.raises(DetectionError, match="is not on any picture"):
+        extract_boxes(text, link, 1.0, replace(USUAL, add_margin=1e9))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(DetectionThresholds)])
+def test_thresholds_that_no_score_could_reach_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} nan is not a finite number"):
+        replace(USUAL, **{name: float("nan")})
