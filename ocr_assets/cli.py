@@ -131,6 +131,15 @@ def _parser() -> _Parser:
         action="store_true",
         help="let links and a JSONL's paths lead to files outside the source",
     )
+    run.add_argument(
+        "--max-quarantined-share",
+        type=float,
+        metavar="X",
+        help=(
+            "fail, and leave the dataset as it was, if a greater share of the videos is "
+            "quarantined (default: 0.5; a few bad files do not count)"
+        ),
+    )
     run.add_argument("--json", action="store_true", help="print a summary object and nothing else")
     run.set_defaults(command=_run)
 
@@ -211,6 +220,7 @@ def _run(options: argparse.Namespace, parser: _Parser) -> int:
             ),
             device=options.device,
             allow_outside_source=options.allow_outside_source,
+            max_quarantined_share=options.max_quarantined_share,
         )
     except ValueError as error:
         parser.error(str(error))

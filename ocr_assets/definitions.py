@@ -9,14 +9,14 @@ from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.automation import daily_job, daily_schedule, late_videos, pool_limits
 from ocr_assets.checks import all_checks
-from ocr_assets.config_fields import with_defaults
 from ocr_assets.executor import one_process_executor
+from ocr_assets.resources.configured import configured
 from ocr_assets.resources.decoder import VideoDecoder
-from ocr_assets.resources.easyocr import configured_easyocr
+from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 
-easyocr = configured_easyocr()
+easyocr = configured(EasyOCRResource, "easyocr")
 
 defs = dg.Definitions(
     assets=[video_manifest, sampled_frames, ocr_boxes, filtered_dataset],
@@ -26,11 +26,14 @@ defs = dg.Definitions(
     sensors=[late_videos, pool_limits],
     executor=one_process_executor,
     resources={
-        "video_source": with_defaults(
-            VideoSource, root=settings.source_root(), layout=settings.source_layout()
+        "video_source": configured(
+            VideoSource,
+            "video_source",
+            root=settings.source_root(),
+            layout=settings.source_layout(),
         ),
-        "decoder": VideoDecoder(),
-        "tables": with_defaults(Tables, root=settings.data_root()),
+        "decoder": configured(VideoDecoder, "decoder"),
+        "tables": configured(Tables, "tables", root=settings.data_root()),
         "easyocr": easyocr,
     },
 )

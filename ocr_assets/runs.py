@@ -43,6 +43,8 @@ class DayRequest:
         rule: Which samples to keep.
         device: Where to detect; None: as the code location has it.
         allow_outside_source: Whether links and paths may lead out of the source.
+        max_quarantined_share: Greatest share of the videos that may be quarantined, in [0, 1];
+            None: as the code location has it.
     """
 
     source: Path
@@ -53,6 +55,13 @@ class DayRequest:
     rule: FilterRule = field(default_factory=FilterRule)
     device: DevicePolicy | None = None
     allow_outside_source: bool = False
+    max_quarantined_share: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a share that is none."""
+        share = self.max_quarantined_share
+        if share is not None and not 0 <= share <= 1:
+            raise ValueError(f"max_quarantined_share {share} is not between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class SampleResult:
     sample_id: str
     videos: list[str]
     verdict: Verdict
+    reason_code: str
     reason: str
     ocr_area_ratio: list[float | None]
     union_area_ratio: list[float | None]
@@ -139,6 +149,9 @@ def _instance() -> dg.DagsterInstance:
 
 
 def _run_config(request: DayRequest) -> dict[str, Any]:
+    tables: dict[str, Any] = {"root": str(request.data)}
+    if request.max_quarantined_share is not None:
+        tables["max_quarantined_share"] = request.max_quarantined_share
     return {
         "loggers": {"console": {}},
         "resources": {
@@ -149,7 +162,7 @@ def _run_config(request: DayRequest) -> dict[str, Any]:
                     "allow_outside_source": request.allow_outside_source,
                 },
             },
-            "tables": {"config": {"root": str(request.data)}},
+            "tables": {"config": tables},
             "easyocr": {"config": {"device": request.device} if request.device else {}},
         },
         "ops": {
@@ -180,6 +193,7 @@ def _summary(request: DayRequest, seconds: float) -> DaySummary:
             sample_id=row["sample_id"],
             videos=stored_paths(row),
             verdict=row["verdict"],
+            reason_code=row["reason_code"],
             reason=row["reason"],
             ocr_area_ratio=row["ocr_area_ratio"],
             union_area_ratio=row["union_area_ratio"],

@@ -23,7 +23,6 @@ DECODE_POOL_VARIABLE = "OCR_ASSETS_DECODE_POOL"
 GPU_POOL_MINIMUM_VARIABLE = "OCR_ASSETS_GPU_POOL_MINIMUM"
 DAYS_PER_RUN_VARIABLE = "OCR_ASSETS_DAYS_PER_RUN"
 LATE_DAYS_VARIABLE = "OCR_ASSETS_LATE_DAYS"
-EASYOCR_PREFIX = "OCR_ASSETS_EASYOCR_"
 
 # Dagster's, which it has no public names for, and ours.
 PARTITION_TAG = "dagster/partition"
@@ -118,19 +117,24 @@ def late_days() -> int:
     return _whole_number(LATE_DAYS_VARIABLE, default=30)
 
 
-def easyocr_fields() -> dict[str, Any]:
-    """Fields of the resource `easyocr` that this code location sets for all of its runs.
+def resource_prefix(name: str) -> str:
+    """How the variables begin that set fields of a resource."""
+    return f"OCR_ASSETS_{name.upper()}_"
 
-    `OCR_ASSETS_EASYOCR_DEVICE=cpu` sets `device`, and so on; `null` is None, and what begins with a
-    bracket is JSON.
+
+def resource_fields(name: str) -> dict[str, Any]:
+    """Fields of a resource that this code location sets for all of its runs.
+
+    `OCR_ASSETS_EASYOCR_DEVICE=cpu` sets `device` of `easyocr`, and so on; `null` is None, and
+    what begins with a bracket is JSON.
 
     Raises:
         SettingError: A value that begins with a bracket is not JSON.
     """
     fields: dict[str, Any] = {}
     for variable, text in os.environ.items():
-        if variable.startswith(EASYOCR_PREFIX) and text:
-            fields[variable.removeprefix(EASYOCR_PREFIX).lower()] = _field(variable, text)
+        if variable.startswith(resource_prefix(name)) and text:
+            fields[variable.removeprefix(resource_prefix(name)).lower()] = _field(variable, text)
     return fields
 
 

@@ -12,6 +12,7 @@ from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
 from ocr_assets.assets.video_manifest import VideoManifestConfig
 from ocr_assets.config_fields import number, with_defaults
+from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
@@ -22,6 +23,7 @@ CONFIGS = (
     SampledFramesConfig,
     VideoManifestConfig,
     EasyOCRResource,
+    VideoDecoder,
     Tables,
     VideoSource,
 )
@@ -51,6 +53,13 @@ def test_every_number_has_bounds_and_says_so(config: type[dg.Config]) -> None:
             assert len(bounds & {"Ge", "Gt"}) == 1, name
             assert "Le" in bounds, name
             assert " to " in str(field.description), name
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_field_says_what_it_is_and_has_a_default(config: type[dg.Config]) -> None:
+    undescribed = [name for name, field in config.model_fields.items() if not field.description]
+    assert undescribed == []
+    config()
 
 
 def seen_by_a_run(source: VideoSource, config: dict[str, Any]) -> VideoSource:

@@ -45,29 +45,6 @@ def test_every_asset_says_what_it_is(name: str) -> None:
     assert all(column.description for column in columns)
 
 
-def test_every_config_field_says_what_it_is() -> None:
-    from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
-    from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
-    from ocr_assets.assets.sampled_frames import SampledFramesConfig
-    from ocr_assets.assets.video_manifest import VideoManifestConfig
-    from ocr_assets.resources.easyocr import EasyOCRResource
-    from ocr_assets.resources.tables import Tables
-    from ocr_assets.resources.video_source import VideoSource
-
-    for config in (
-        FilteredDatasetConfig,
-        OcrBoxesConfig,
-        SampledFramesConfig,
-        VideoManifestConfig,
-        EasyOCRResource,
-        Tables,
-        VideoSource,
-    ):
-        undescribed = [name for name, field in config.model_fields.items() if not field.description]
-        assert undescribed == [], config.__name__
-        config()  # every field has a default
-
-
 def test_the_schedule_asks_for_yesterday_and_is_off() -> None:
     import datetime as dt
 

@@ -21,6 +21,7 @@ from ocr_assets.coverage import (
     VideoCoverage,
     judge_sample,
 )
+from ocr_assets.plain_text import markdown_text
 from ocr_assets.reasons import Fault, Status
 from ocr_assets.reports.histogram import histogram_markdown
 from ocr_assets.resources.tables import Tables
@@ -39,6 +40,10 @@ from ocr_assets.tables.stored_path import stored_paths
 FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
     fail_window=dt.timedelta(hours=36), warn_window=dt.timedelta(hours=30)
 )
+
+# Metadata lives in the event log, so it is kept small.
+SAMPLES_SHOWN = 20
+CHARACTERS_SHOWN = 200
 
 RATIOS = ("ocr_area_ratio", "union_area_ratio", "max_union_area_ratio")
 
@@ -93,6 +98,8 @@ def _filter(
 ) -> dict[str, Any]:
     per_video = _coverage_per_video(tables.ocr_boxes.scan(date)).collect()
     verdicts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    quarantined: list[dict[str, Any]] = []
     ratios: list[float] = []
     kept = settings.kept_jsonl(addressable(tables.root), date)
     with replace_file(kept) as kept_file, tables.filtered_dataset.replace(date) as writer:
@@ -100,6 +107,9 @@ def _filter(
             rows = list(_judge(part, per_video, rule))
             for row in rows:
                 verdicts[row["verdict"]] += 1
+                reasons[row["reason_code"]] += 1
+                if row["verdict"] == QUARANTINE and len(quarantined) < SAMPLES_SHOWN:
+                    quarantined.append(row)
                 ratios += [ratio for ratio in row[rule.metric] if ratio is not None]
                 if row["verdict"] == KEEP:
                     kept_file.write(_kept_line(row))
@@ -112,8 +122,24 @@ def _filter(
         "drop_share": counts[DROP] / max(writer.row_count, 1),
         f"mean_{rule.metric}": sum(ratios) / max(len(ratios), 1),
         f"{rule.metric}_histogram": dg.MetadataValue.md(histogram_markdown(ratios)),
+        "reasons": dict(reasons.most_common()),
+        "quarantined_samples": dg.MetadataValue.md(_table(quarantined)),
         "kept_jsonl": dg.MetadataValue.path(kept),
     }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Samples and reasons in Markdown, that shows names of files as they are."""
+    head = "| sample | reason_code | reason |\n|---|---|---|"
+    columns = ("sample_id", "reason_code", "reason")
+    lines = [
+        " | ".join(markdown_text(_shortened(row[column])) for column in columns) for row in rows
+    ]
+    return "\n".join([head, *(f"| {line} |" for line in lines)]) if lines else "none"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}..."
 
 
 def _coverage_per_video(boxes: pl.LazyFrame) -> pl.LazyFrame:

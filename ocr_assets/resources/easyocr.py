@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ocr_assets import settings
-from ocr_assets.config_fields import DAY_SECONDS, number, with_defaults
+from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.gpu.slots import Plan, make_plan
@@ -226,37 +225,3 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             width_ths=self.width_ths,
             add_margin=self.add_margin,
         )
-
-
-def configured_easyocr() -> EasyOCRResource:
-    """The resource as OCR_ASSETS_EASYOCR_DEVICE and the like set it for this code location.
-
-    Raises:
-        SettingError: A variable names a field that there is not, or a value that it cannot have.
-    """
-    fields = settings.easyocr_fields()
-    known = EasyOCRResource.model_fields
-    for name in fields:
-        if name not in known:
-            raise settings.SettingError(
-                f"{_variable(name)}: the resource easyocr has no field {name}; "
-                f"it has {', '.join(known)}"
-            )
-    try:
-        return with_defaults(EasyOCRResource, **fields)
-    except ValidationError as error:
-        raise settings.SettingError(_what_is_wrong(error, fields)) from error
-
-
-def _variable(name: str) -> str:
-    return f"{settings.EASYOCR_PREFIX}{name.upper()}"
-
-
-def _what_is_wrong(error: ValidationError, fields: dict[str, Any]) -> str:
-    """One sentence a mistake; a value that contradicts others is told with all that are set."""
-    sentences = []
-    for mistake in error.errors():
-        names = [str(place) for place in mistake["loc"][:1]] or sorted(fields)
-        values = ", ".join(f"{_variable(name)}={fields[name]!r}" for name in names)
-        sentences.append(f"{values}: {mistake['msg'].removeprefix('Value error, ')}")
-    return "; ".join(sentences)

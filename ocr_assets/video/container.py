@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ocr_assets.reasons import Fault, Status, fault_of
 from ocr_assets.video.limits import VideoLimits
+from ocr_assets.video.signature import has_video_signature
 
 if TYPE_CHECKING:
     import av.container
@@ -203,9 +205,16 @@ def _unreadable(path: str | Path, error: Exception, *, opened: bool) -> Unreadab
     import av.error
 
     text = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, OSError):
+    # These two FFmpeg also says of what it finds in a file, though the disk is in order.
+    if isinstance(error, OSError) and error.errno not in (errno.EIO, errno.EAGAIN):
         fault = fault_of(error)
         return UnreadableVideoError(fault.status, fault.message)
+    if isinstance(error, av.error.PatchWelcomeError):
+        return UnreadableVideoError(
+            Status.NO_DECODER, "it has a feature that FFmpeg does not implement"
+        )
+    if isinstance(error, av.error.EOFError):
+        return UnreadableVideoError(Status.DAMAGED, "it is damaged or cut short")
     if not isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
         return UnreadableVideoError(Status.DAMAGED, str(text))
     if opened:
@@ -222,6 +231,8 @@ def _unreadable(path: str | Path, error: Exception, *, opened: bool) -> Unreadab
         return UnreadableVideoError(
             Status.FORMAT_REFUSED, "its format is not one of those that are let in"
         )
+    if has_video_signature(Path(path)):
+        return UnreadableVideoError(Status.DAMAGED, "it is damaged")
     return UnreadableVideoError(
         Status.NOT_A_VIDEO, "it is not a video in a supported format, or it is damaged"
     )

@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from ocr_assets.reasons import Fault, Status, fault_of
+from ocr_assets.video.signature import has_video_signature
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"})
-# ISO base media files that are pictures or sound: the same container as MP4, but not video.
-STILL_OR_AUDIO_BRANDS = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"M4A ", b"M4B ", b"crx "}
-)
 
 
 MAX_JSON_DEPTH = 100
@@ -185,26 +182,6 @@ def _parse(text: str) -> object:
     if level:
         raise ValueError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
     return parsed
-
-
-def has_video_signature(path: Path) -> bool:
-    """Whether a file's first bytes are those of a video container.
-
-    Files that cannot be opened have no signature: they count by their name alone.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(377)
-    except OSError:
-        return False
-    if head[4:8] == b"ftyp":
-        return head[8:12] not in STILL_OR_AUDIO_BRANDS
-    return (
-        head.startswith(b"\x1a\x45\xdf\xa3")  # EBML: Matroska, WebM
-        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
-        or head.startswith(b"\x00\x00\x01\xba")  # MPEG program stream
-        or (len(head) == 377 and head[0] == head[188] == head[376] == 0x47)  # MPEG transport stream
-    )
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, Fault | None]]:

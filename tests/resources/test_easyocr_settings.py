@@ -10,15 +10,23 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ocr_assets.resources.easyocr import EasyOCRResource, configured_easyocr
-from ocr_assets.settings import EASYOCR_PREFIX, SettingError
+from ocr_assets.resources.configured import configured
+from ocr_assets.resources.decoder import VideoDecoder
+from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.resources.tables import Tables
+from ocr_assets.settings import SettingError, resource_prefix
+from ocr_assets.video.limits import VideoLimits
 from tests.clips import numbered, write_video
 from tests.fake_nvml import GIB, FakeNvml
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
     for name, text in fields.items():
-        monkeypatch.setenv(f"{EASYOCR_PREFIX}{name.upper()}", text)
+        monkeypatch.setenv(f"{resource_prefix('easyocr')}{name.upper()}", text)
+
+
+def as_configured() -> EasyOCRResource:
+    return configured(EasyOCRResource, "easyocr")
 
 
 def in_a_run(easyocr: EasyOCRResource, config: dict[str, Any] | None = None) -> EasyOCRResource:
@@ -44,8 +52,8 @@ def fields_of(easyocr: EasyOCRResource) -> dict[str, Any]:
 
 
 def test_without_variables_every_field_has_its_default() -> None:
-    assert fields_of(configured_easyocr()) == fields_of(EasyOCRResource())
-    assert fields_of(in_a_run(configured_easyocr())) == fields_of(EasyOCRResource())
+    assert fields_of(as_configured()) == fields_of(EasyOCRResource())
+    assert fields_of(in_a_run(as_configured())) == fields_of(EasyOCRResource())
 
 
 def test_variables_set_fields_of_every_type_and_empty_ones_set_none(
@@ -71,7 +79,7 @@ def test_variables_set_fields_of_every_type_and_empty_ones_set_none(
         "languages": ["en", "fr"],
         "state_directory": "/run/leases",
     }
-    easyocr = configured_easyocr()
+    easyocr = as_configured()
     assert isinstance(easyocr, EasyOCRResource)
     for found in (easyocr, in_a_run(easyocr)):
         assert fields_of(found) == {**fields_of(EasyOCRResource()), **wanted}
@@ -81,19 +89,19 @@ def test_a_run_that_sets_one_field_keeps_the_code_locations_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     configure(monkeypatch, max_batch_frames="8", recognize="true", max_readers_per_gpu="null")
-    run = in_a_run(configured_easyocr(), {"device": "cpu"})
+    run = in_a_run(as_configured(), {"device": "cpu"})
     assert (run.device, run.max_batch_frames, run.recognize) == ("cpu", 8, True)
     assert run.max_readers_per_gpu is None
-    run = in_a_run(configured_easyocr(), {"recognize": False, "max_readers_per_gpu": 2})
+    run = in_a_run(as_configured(), {"recognize": False, "max_readers_per_gpu": 2})
     assert (run.recognize, run.max_readers_per_gpu, run.max_batch_frames) == (False, 2, 8)
     configure(monkeypatch, max_readers_per_gpu="1")
-    assert in_a_run(configured_easyocr(), {"max_readers_per_gpu": None}).max_readers_per_gpu is None
+    assert in_a_run(as_configured(), {"max_readers_per_gpu": None}).max_readers_per_gpu is None
 
 
 def test_bounds_hold_for_what_a_run_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch, max_batch_frames="8")
     with pytest.raises(dg.DagsterResourceFunctionError):
-        in_a_run(configured_easyocr(), {"max_batch_frames": 1000})
+        in_a_run(as_configured(), {"max_batch_frames": 1000})
 
 
 @pytest.mark.parametrize(
@@ -127,7 +135,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_variable(
 ) -> None:
     configure(monkeypatch, **fields)
     with pytest.raises(SettingError, match=complaint) as refused:
-        configured_easyocr()
+        as_configured()
     assert isinstance(refused.value, ValueError)
 
 
@@ -180,3 +188,14 @@ def test_a_run_detects_where_the_code_location_says_unless_it_says_otherwise(
     assert "ocr-assets: ocr_boxes failed: " in done.stderr
     assert "set device to `auto` or `cpu`" in done.stderr
     assert ocr_assets(*arguments, "--device", "cpu", **on_cuda).returncode == 0
+
+
+def test_every_resource_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCR_ASSETS_DECODER_MAX_SECONDS", "30")
+    monkeypatch.setenv("OCR_ASSETS_TABLES_MAX_QUARANTINED_SHARE", "0.1")
+    assert configured(VideoDecoder, "decoder").limits() == VideoLimits(max_seconds=30)
+    tables = configured(Tables, "tables", root="there")
+    assert (tables.root, tables.max_quarantined_share) == ("there", 0.1)
+    monkeypatch.setenv("OCR_ASSETS_DECODER_MAX_SECONDS", "0")
+    with pytest.raises(SettingError, match=r"^OCR_ASSETS_DECODER_MAX_SECONDS='0': Input should be"):
+        configured(VideoDecoder, "decoder")

@@ -1,0 +1,156 @@
+"""A day whose process is killed at any moment, and then run again."""
+
+import datetime as dt
+import json
+import multiprocessing
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ocr_assets.demo import Line
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.checkpoint import FOLDER
+from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
+from ocr_assets.video.inspection import SETTLED_SECONDS
+from tests.clips import text_picture, write_video
+from tests.pipeline import DAY, materialize_day, rows
+
+pytestmark = pytest.mark.slow
+
+KILLS, SEED = 25, 6
+CLIPS, FRAMES = 6, 3
+SIZE = {"width": 320, "height": 192}
+TABLES = ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset")
+DATE = dt.date.fromisoformat(DAY)
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of videos, what comes of it undisturbed, and how long that takes."""
+
+    videos: Path
+    data: Path
+    seconds: float
+
+
+def run(videos: Path, data: Path) -> None:
+    """The day, one video a part; what each asset says of it goes to a file."""
+    result = materialize_day(
+        videos,
+        data,
+        frames={"frame_sample_num": FRAMES, "part_max_frames": FRAMES},
+        rule={"max_area_ratio": 0.1},
+    )
+    said = {
+        event.asset_key.to_user_string(): {
+            name: value.value
+            for name, value in event.step_materialization_data.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+    }
+    (data / "said.json").write_text(json.dumps(said, default=str))
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Processes that need not import everything first."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.test_killed_days", "easyocr", "av"])
+    return context
+
+
+def begin(processes: ForkServerContext, videos: Path, data: Path) -> Any:
+    process = processes.Process(target=run, args=(videos, data))
+    process.start()
+    return process
+
+
+@pytest.fixture(scope="module")
+def day(processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    root = tmp_path_factory.mktemp("killed")
+    folder = root / "videos" / DAY
+    folder.mkdir(parents=True)
+    for number in range(CLIPS):
+        text = Line(f"clip {number}", 20, 90, 30 + 4 * number)
+        write_video(folder / f"{number}.mp4", [text_picture([text], **SIZE)] * (4 + number))
+    (folder / "bad.mp4").write_text("not a video")
+    time.sleep(SETTLED_SECONDS + 0.1)
+    seconds = 0.0
+    for data in ("warm_up", "undisturbed"):
+        began = time.monotonic()
+        process = begin(processes, root / "videos", root / data)
+        process.join()
+        assert process.exitcode == 0
+        seconds = time.monotonic() - began
+    yield Day(root / "videos", root / "undisturbed", seconds)
+
+
+def without_times(data: Path, table: str) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in row.items() if name != "milliseconds"}
+        for row in rows(data, table)
+    ]
+
+
+def parts(table: PartitionedTable) -> list[Path]:
+    """The parts that a killed run has finished: those in the table, or else those noted down."""
+    notes = [*(table.path / FOLDER).glob("*.json")]
+    unfinished = [part for note in notes for part, _ in json.loads(note.read_text())["parts"]]
+    try:
+        return table.parts(DATE) if not unfinished else [table.path / part for part in unfinished]
+    except PartitionMissingError:
+        return []
+
+
+def detected(data: Path) -> set[tuple[Any, ...]]:
+    """Every detection that is on the disk; how long it took tells it from any other."""
+    columns = ("video_id", "frame_index", "milliseconds")
+    found = [pl.read_parquet(part) for part in parts(Tables(root=str(data)).ocr_boxes)]
+    return {row for part in found for row in part.select(columns).iter_rows()}
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_a_day_killed_at_any_moment_ends_like_one_that_was_not_and_no_part_is_done_again(
+    day: Day, processes: ForkServerContext, tmp_path: Path, kill: int
+) -> None:
+    moment = random.Random(f"{SEED} {kill}").random() * day.seconds
+    data = tmp_path / "data"
+    process = begin(processes, day.videos, data)
+    time.sleep(moment)
+    process.kill()
+    process.join()
+    assert process.exitcode in (-signal.SIGKILL, 0)
+    tables = Tables(root=str(data))
+    frames_before = {part.name for part in parts(tables.sampled_frames)}
+    frames_committed = (data / "sampled_frames").exists() and is_committed(tables.sampled_frames)
+    boxes_before = detected(data)
+
+    process = begin(processes, day.videos, data)
+    process.join()
+    assert process.exitcode == 0
+    for table in TABLES:
+        assert without_times(data, table) == without_times(day.data, table), table
+    kept = Path("kept") / DAY / "kept.jsonl"
+    assert (data / kept).read_text() == (day.data / kept).read_text()
+    assert boxes_before <= detected(data)
+    said = json.loads((data / "said.json").read_text())
+    if frames_committed:
+        assert said["sampled_frames"]["videos_reused"] == CLIPS
+    else:
+        assert frames_before <= {part.name for part in tables.sampled_frames.parts(DATE)}
+    print(f"at {moment:.2f} of {day.seconds:.2f} s: {len(boxes_before)} frames were detected")
+
+
+def is_committed(table: PartitionedTable) -> bool:
+    try:
+        return bool(table.parts(DATE))
+    except PartitionMissingError:
+        return False
