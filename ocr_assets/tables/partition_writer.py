@@ -1,14 +1,15 @@
 """Writing a partition: part files that nobody sees, then one commit."""
 
+import contextlib
 import datetime as dt
 import json
 import random
 import time
 import types
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import polars as pl
@@ -17,6 +18,9 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from ocr_assets.tables.checkpoint import Checkpoint
+from ocr_assets.tables.cleaning import clean
+from ocr_assets.tables.delta_log import committed_names, folder_of, sync_log
+from ocr_assets.tables.replace_file import replaced
 
 if TYPE_CHECKING:
     from ocr_assets.tables.partitioned import PartitionedTable
@@ -70,23 +74,26 @@ class PartitionWriter:
         self._buffered_bytes = 0
         self._fence = f"ocr_assets/{date.isoformat()}"
         self._seen_version: int | None = None
-        self._checkpoint = (
-            Checkpoint(table.path, folder_of(date), self._writer_id, made_from)
-            if made_from is not None
-            else None
+        self._since = -1
+        self._may_be_committed = False
+        self._checkpoint = Checkpoint(
+            table.path, folder_of(date), self._writer_id, made_from, table.retention
         )
 
     def __enter__(self) -> Self:
         """Creates the table if need be and notes which commit of the partition is the last."""
-        table = self._table.open_for_writing()
-        self._seen_version = table.transaction_version(self._fence)
-        if self._checkpoint is not None:
+        with self._errors_name_the_partition():
+            table = self._table.open_for_writing()
+            self._since = table.version()
+            self._seen_version = table.transaction_version(self._fence)
+            if self._table.retention is not None:
+                clean(self._table.path, self._table.retention)
             self._parts = [
                 Part(self._table.path / relative, relative, rows)
                 for relative, rows in self._checkpoint.find(committed_names(table, self._date))
             ]
-            self.resumed_parts = len(self._parts)
-            self.row_count = sum(part.rows for part in self._parts)
+        self.resumed_parts = len(self._parts)
+        self.row_count = sum(part.rows for part in self._parts)
         return self
 
     def __exit__(
@@ -101,9 +108,8 @@ class PartitionWriter:
                 self.end_part()
                 if not self._parts:
                     self._write(self._table.schema.create_empty().drop("date"))
-                self._commit()
-                if self._checkpoint is not None:
-                    self._checkpoint.remove()
+                with self._errors_name_the_partition():
+                    self._commit()
         except BaseException:
             self._discard()
             raise
@@ -140,6 +146,20 @@ class PartitionWriter:
         self._buffered_rows = 0
         self._buffered_bytes = 0
 
+    def ensure_it_stands(self) -> None:
+        """For what else is made of the rows: asks, after the commit, whether they are the last.
+
+        Raises:
+            PartitionConflictError: Another writer has replaced the partition since.
+        """
+        version = DeltaTable(self._table.uri).transaction_version(self._fence)
+        if version != self._seen_version:
+            raise PartitionConflictError(
+                f"{self._table.name} {self._date} was replaced by another run right after this one "
+                "had written it; what the other run wrote stands, but what goes with it may not, "
+                "run the day again"
+            )
+
     def _write(self, rows: pl.DataFrame) -> None:
         """Writes one part file that no reader sees until it is committed."""
         dated = rows.with_columns(date=pl.lit(self._date))
@@ -147,17 +167,50 @@ class PartitionWriter:
         name = f"part-{len(self._parts):08d}-{self._writer_id}.parquet"
         relative = f"{folder_of(self._date)}/{name}"
         path = self._table.path / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        validated.drop("date").write_parquet(
-            path,
-            compression=self._table.compression,
-            metadata={MADE_FROM: self._made_from} if self._made_from is not None else None,
-            # Minima and maxima of binary columns would put whole images into the footer.
-            statistics={"min": False, "max": False, "distinct_count": False, "null_count": True},
-        )
-        self._parts.append(Part(path, relative, validated.height))
-        if self._checkpoint is not None:
-            self._checkpoint.note([(part.relative, part.rows) for part in self._parts])
+        with self._errors_name_the_partition():
+            if not self._parts:
+                self._checkpoint.note([])  # from here on there may be something to clean away
+            self._write_file(validated.drop("date"), path)
+            self._parts.append(Part(path, relative, validated.height))
+            self._checkpoint.note(self._noted())
+
+    def _write_file(self, rows: pl.DataFrame, path: Path) -> None:
+        with replaced(path) as unfinished:
+            rows.write_parquet(
+                unfinished,
+                compression=self._table.compression,
+                metadata={MADE_FROM: self._made_from} if self._made_from is not None else None,
+                # Minima and maxima of binary columns would put whole images into the footer.
+                statistics={
+                    "min": False,
+                    "max": False,
+                    "distinct_count": False,
+                    "null_count": True,
+                },
+            )
+
+    @contextlib.contextmanager
+    def _errors_name_the_partition(self) -> Iterator[None]:
+        """What polars and deltalake say often has no path, or half of one."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"(while {self._table.path} of {self._date} was being written)")
+            raise
+
+    def _noted(self) -> list[tuple[str, int]]:
+        return [(part.relative, part.rows) for part in self._parts]
+
+    def _left_over(self) -> set[str]:
+        """The files that no reader needs once this writer has committed, and a while has passed.
+
+        They are the parts that it replaces and what other writers have left. None of those can
+        commit any more; the next writer may still resume from their parts.
+        """
+        if self._table.retention is None:
+            return set()
+        folder = self._table.path / folder_of(self._date)
+        return {path.name for path in folder.iterdir()} - {part.path.name for part in self._parts}
 
     def _commit(self) -> None:
         """One transaction: out with the partition's old parts, in with the new ones.
@@ -166,20 +219,23 @@ class PartitionWriter:
         write because another day was replaced meanwhile. An application transaction per partition
         closes the first gap; trying again after looking at it closes the second.
         """
-        actions: Sequence[AddAction] = [part.add_action(self._date) for part in self._parts]
+        left_over = self._left_over()
+        self._checkpoint.note(self._noted(), left_over)
+        self._may_be_committed = True
         for attempt in range(COMMIT_ATTEMPTS):
             table = DeltaTable(self._table.uri)
             version = table.transaction_version(self._fence)
             if version != self._seen_version:
                 if attempt > 0 and self._is_committed(table):
-                    return  # the attempt before failed only after it had taken effect
+                    self._seen_version = version
+                    break  # the attempt before failed only after it had taken effect
                 raise PartitionConflictError(
                     f"{self._table.name} {self._date} was replaced by another run while this one "
                     "was writing it; what the other run wrote stands, run this one again"
                 )
             try:
                 table.create_write_transaction(
-                    list(actions),
+                    [part.add_action(self._date) for part in self._parts],
                     mode="overwrite",
                     schema=table.schema(),
                     partition_by=["date"],
@@ -188,25 +244,28 @@ class PartitionWriter:
                         app_transactions=[Transaction(self._fence, (version or 0) + 1)]
                     ),
                 )
+                self._seen_version = (version or 0) + 1
+                break
             except CommitFailedError:
                 if attempt + 1 == COMMIT_ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0.01, 0.05 * (attempt + 1)))
-            else:
-                return
+        sync_log(self._table.path, self._since)
+        self._checkpoint.end(left_over)
 
     def _is_committed(self, table: DeltaTable) -> bool:
         names = {part.path.name for part in self._parts}
         return names <= committed_names(table, self._date)
 
     def _discard(self) -> None:
-        if self._checkpoint is not None:
+        if self._made_from is not None:
             return  # they are there to be resumed from, by another writer already perhaps
-        # A commit can fail after it has taken effect (in the checkpoint that follows it, say).
-        committed = committed_names(DeltaTable(self._table.uri), self._date)
-        for part in self._parts:
-            if part.path.name not in committed:
-                part.path.unlink(missing_ok=True)
+        if self._may_be_committed and self._is_committed(DeltaTable(self._table.uri)):
+            return  # the commit failed after it had taken effect
+        folder = self._table.path / folder_of(self._date)
+        for path in folder.glob(f"*{self._writer_id}*"):
+            path.unlink(missing_ok=True)
+        self._checkpoint.remove()
 
 
 @dataclass(frozen=True)
@@ -228,15 +287,3 @@ class Part:
             data_change=True,
             stats=json.dumps({"numRecords": self.rows}),
         )
-
-
-def folder_of(date: dt.date) -> str:
-    """A partition's folder in its table's."""
-    return f"date={date.isoformat()}"
-
-
-def committed_names(table: DeltaTable, date: dt.date) -> set[str]:
-    """The names of the part files that a partition's readers see."""
-    # Names only: the paths come percent-encoded, which polars and the file system would not find.
-    uris = table.file_uris(file_pruning_predicate=[("date", "=", date.isoformat())])
-    return {PurePosixPath(uri).name for uri in uris}

@@ -10,14 +10,11 @@ import polars as pl
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError
 
-from ocr_assets.tables.partition_writer import (
-    MADE_FROM,
-    PartitionWriter,
-    PartSize,
-    committed_names,
-    folder_of,
-)
+from ocr_assets.tables.delta_log import committed_names, folder_of, sync_log
+from ocr_assets.tables.durable import make_folder, sync
+from ocr_assets.tables.partition_writer import MADE_FROM, PartitionWriter, PartSize
 
+RETENTION = dt.timedelta(days=7)
 ParquetCompression = Literal["zstd", "uncompressed"]
 
 
@@ -52,6 +49,7 @@ class PartitionedTable:
         schema: type[dy.Schema],
         *,
         compression: ParquetCompression = "zstd",
+        retention: dt.timedelta | None = RETENTION,
     ) -> None:
         """Names a table; nothing is touched until it is read or written.
 
@@ -60,6 +58,8 @@ class PartitionedTable:
             name: The table's name, also its folder.
             schema: Its columns.
             compression: Parquet compression of the parts.
+            retention: How long files are kept that are no longer, or not yet, in the table; None:
+                for ever. See `cleaning.clean`.
 
         Raises:
             ValueError: Delta cannot address the folder.
@@ -68,6 +68,7 @@ class PartitionedTable:
         self.schema = schema
         self.path = addressable(root) / name
         self.compression = compression
+        self.retention = retention
 
     @property
     def uri(self) -> str:
@@ -186,7 +187,7 @@ class PartitionedTable:
     def open_for_writing(self) -> DeltaTable:
         """The table, created if it is not there yet."""
         if not DeltaTable.is_deltatable(self.uri):
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             try:
                 DeltaTable.create(
                     self.uri,
@@ -199,6 +200,8 @@ class PartitionedTable:
                 if not DeltaTable.is_deltatable(self.uri):
                     raise
                 # Another process created it in the same moment.
+            sync(self.path)
+            sync_log(self.path, since=-1)
         return self._with_new_columns(DeltaTable(self.uri))
 
     def _with_new_columns(self, table: DeltaTable) -> DeltaTable:
@@ -208,6 +211,7 @@ class PartitionedTable:
         new = [field for field in columns if field.name not in known]
         if not new:
             return table
+        since = table.version()
         try:
             table.alter.add_columns(new)
         except CommitFailedError:
@@ -215,6 +219,7 @@ class PartitionedTable:
             if not {field.name for field in new} <= {field.name for field in table.schema().fields}:
                 raise
             # Another process added them in the same moment.
+        sync_log(self.path, since)
         return table
 
     def scan_paths(self, paths: list[Path], date: dt.date) -> pl.LazyFrame:

@@ -1,26 +1,49 @@
-"""Replacing a text file as a whole or not at all."""
+"""Replacing a file as a whole or not at all."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import contextlib
+import time
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from ocr_assets.tables.durable import make_folder, sync
 
-@contextmanager
-def replace_file(path: Path) -> Iterator[TextIO]:
-    """A file to write to that takes the place of `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    unfinished = Path(name)
+FORGOTTEN_SECONDS = 7 * 86_400.0
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path to write a file to that takes the place of `path` when the block ends without error.
+
+    Its name begins with a dot, which Delta and our own readers pass over.
+    """
+    make_folder(path.parent)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.chmod(0o644)  # mkstemp lets only the owner read
+        yield unfinished
+        sync(unfinished)
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[TextIO]:
+    """A text file to write to that takes the place of `path` in the same way.
+
+    What a killed process left of the same file goes when it is a week old.
+    """
+    remove_older(path.parent.glob(f".{path.name}.*"), time.time() - FORGOTTEN_SECONDS)
+    with replaced(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def remove_older(paths: Iterable[Path], before: float) -> None:
+    """Removes the files that were last written before a time, in seconds since the epoch."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # its writer has just finished with it
+            if path.stat().st_mtime < before:
+                path.unlink()

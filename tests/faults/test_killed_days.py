@@ -6,7 +6,6 @@ import multiprocessing
 import random
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -74,7 +73,7 @@ def begin(processes: ForkServerContext, videos: Path, data: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def day(processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+def day(processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Day:
     root = tmp_path_factory.mktemp("killed")
     folder = root / "videos" / DAY
     folder.mkdir(parents=True)
@@ -90,7 +89,7 @@ def day(processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) 
         process.join()
         assert process.exitcode == 0
         seconds = time.monotonic() - began
-    yield Day(root / "videos", root / "undisturbed", seconds)
+    return Day(root / "videos", root / "undisturbed", seconds)
 
 
 def without_times(data: Path, table: str) -> list[dict[str, Any]]:

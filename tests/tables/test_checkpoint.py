@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocr_assets.tables.checkpoint import FOLDER
+from ocr_assets.tables.checkpoint import FOLDER, read_note
 from ocr_assets.tables.partition_writer import PartitionConflictError
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from tests.tables.test_partitioned import (
@@ -51,7 +51,9 @@ def interrupted(
 
 
 def checkpoints(table: PartitionedTable) -> list[Path]:
-    return list((table.path / FOLDER).glob("*"))
+    """Those that somebody could go on from."""
+    found = {path: read_note(path) for path in (table.path / FOLDER).glob("*")}
+    return [path for path, note in found.items() if note is None or note.key is not None]
 
 
 def test_the_next_writer_with_the_key_begins_with_the_parts_of_the_interrupted_one(

@@ -1,0 +1,39 @@
+"""What deltalake leaves to its callers: commits that stay, and the names of a partition's files."""
+
+import datetime as dt
+from pathlib import Path, PurePosixPath
+
+from deltalake import DeltaTable
+
+from ocr_assets.tables.durable import sync
+
+FOLDER = "_delta_log"
+STAGED = "*.json#*"  # an entry that was never linked to its name, because its writer was killed
+LAST_CHECKPOINT = "_last_checkpoint"
+
+
+def sync_log(table: Path, since: int) -> None:
+    """Returns when the log's entries after a version are on the disk.
+
+    deltalake writes them without waiting for the disk, and a power failure may leave an entry
+    empty, which undoes its commit, or half of it, which makes the table unreadable.
+    """
+    folder = table / FOLDER
+    for path in folder.iterdir():
+        version = path.name.partition(".")[0]
+        is_new = version.isdecimal() and int(version) > since
+        if path.name == LAST_CHECKPOINT or (is_new and "#" not in path.name):
+            sync(path)
+    sync(folder)
+
+
+def folder_of(date: dt.date) -> str:
+    """A partition's folder in its table's."""
+    return f"date={date.isoformat()}"
+
+
+def committed_names(table: DeltaTable, date: dt.date | None = None) -> set[str]:
+    """The names of the part files that a partition's readers see, or those of all partitions."""
+    # Names only: the paths come percent-encoded, which polars and the file system would not find.
+    predicate = [("date", "=", date.isoformat())] if date is not None else None
+    return {PurePosixPath(uri).name for uri in table.file_uris(file_pruning_predicate=predicate)}
