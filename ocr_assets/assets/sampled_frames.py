@@ -21,12 +21,17 @@ from ocr_assets.progress import Progress
 from ocr_assets.reasons import Status
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.disk_space import ensure_space
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.tables.stored_path import stored_path
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame
 from ocr_assets.video.sampling import SamplingRule, sampling_key
+
+# A third of what frames of real clips take on average in lossless WebP, so that nothing is refused
+# that would fit.
+LEAST_BYTES_A_PIXEL = 0.25
 
 
 class SampledFramesConfig(dg.Config):
@@ -89,9 +94,10 @@ def _sample(
         tables.video_manifest.scan(date)
         .filter(pl.col("status") == Status.OK, pl.col("video_id").is_not_null())
         .unique("video_id", keep="first", maintain_order=True)
-        .select("video_id", "path", "path_bytes")
         .collect()
     )
+    needed_bytes = _least_bytes(videos, rule)
+    ensure_space(tables.sampled_frames.path, needed_bytes, f"the frames of {date} by estimate")
     key = sampling_key(rule)
     video_ids = videos["video_id"].to_list()
     made_from = hashlib.sha256(repr((video_ids, key, decoder.limits())).encode()).hexdigest()
@@ -113,7 +119,9 @@ def _sample(
             context.log.info(f"{done} of {videos.height} videos were done by an earlier try")
         to_do = [
             (video_id, stored_path(path, data))
-            for video_id, path, data in videos[done:].iter_rows()
+            for video_id, path, data in videos[done:]
+            .select("video_id", "path", "path_bytes")
+            .iter_rows()
         ]
         progress = Progress(context.log.info, "videos", total=len(to_do))
         decoded = workers.sample((path for one, path in to_do if one not in reused), rule)
@@ -145,6 +153,15 @@ def _sample(
         "videos_reused": videos_reused,
         "videos_per_second": progress.rate,
     }
+
+
+def _least_bytes(videos: pl.DataFrame, rule: SamplingRule) -> int:
+    """What the frames of videos take at least, as far as the manifest tells."""
+    every = rule.sample_every_seconds
+    wanted = rule.frame_sample_num if every is None else pl.col("duration_seconds") / every
+    frames = pl.min_horizontal("frame_count", wanted)
+    pixels = videos.select((pl.col("width") * pl.col("height").cast(pl.Int64) * frames).sum())
+    return int(LEAST_BYTES_A_PIXEL * (pixels.item() or 0))
 
 
 def _where_to_go_on(resumed: pl.DataFrame) -> tuple[int, int]:
