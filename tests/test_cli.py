@@ -75,6 +75,7 @@ def test_a_plain_folder_of_clips_is_run_whole_and_json_is_all_there_is(
     assert good["ocr_area_ratio"] == good["union_area_ratio"] == [0]
     assert bad["verdict"] == "quarantine"
     assert bad["ocr_area_ratio"] == [None]
+    assert bad["reason_code"] == "not_a_video"
     assert bad["reason"] == "it is not a video in a supported format, or it is damaged"
 
 
@@ -141,6 +142,10 @@ def test_a_run_is_recorded_in_the_users_dagster_instance(clips: Path, tmp_path: 
         (
             ["--source", ".", "--data", "out", "--sample-every-seconds", "inf"],
             "inf is not a number",
+        ),
+        (
+            ["--source", ".", "--data", "out", "--max-quarantined-share", "2"],
+            "max_quarantined_share 2.0 is not between 0 and 1",
         ),
         (["--source", "."], "the following arguments are required: --data"),
         (["--sauce", "."], "the following arguments are required"),
@@ -245,6 +250,20 @@ def test_links_out_of_the_source_are_let_in_on_request(clips: Path, tmp_path: Pa
         "it lies outside the source; allow_outside_source lets it in",
         "it is not a video in a supported format, or it is damaged",
     ]
+
+
+def test_a_source_that_is_mostly_broken_fails_the_run_unless_that_is_expected(
+    clips: Path, tmp_path: Path
+) -> None:
+    for number in range(11):
+        (clips / f"{number}.mp4").write_text("not a video")
+    arguments = ("run", "--source", clips, "--data", tmp_path / "out", "--json")
+    done = ocr_assets(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "12 of 13 videos are quarantined (12 not_a_video), more than 50%" in done.stderr
+    assert not (tmp_path / "out" / "filtered_dataset").exists()
+    done = ocr_assets(*arguments, "--max-quarantined-share", 0.95, cwd=tmp_path)
+    assert json.loads(done.stdout)["quarantined"] == 12
 
 
 def test_an_interrupted_run_says_so(clips: Path, tmp_path: Path) -> None:

@@ -117,11 +117,9 @@ def _sample(
         done, rows_done = _where_to_go_on(resumed)
         if resumed.height:
             context.log.info(f"{done} of {videos.height} videos were done by an earlier try")
+        names = videos.select("video_id", "path", "path_bytes")
         to_do = [
-            (video_id, stored_path(path, data))
-            for video_id, path, data in videos[done:]
-            .select("video_id", "path", "path_bytes")
-            .iter_rows()
+            (video_id, stored_path(path, data)) for video_id, path, data in names[done:].iter_rows()
         ]
         progress = Progress(context.log.info, "videos", total=len(to_do))
         decoded = workers.sample((path for one, path in to_do if one not in reused), rule)

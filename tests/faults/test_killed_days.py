@@ -3,8 +3,11 @@
 import datetime as dt
 import json
 import multiprocessing
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -20,6 +23,7 @@ from ocr_assets.tables.checkpoint import FOLDER
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.video.inspection import SETTLED_SECONDS
 from tests.clips import text_picture, write_video
+from tests.faults import Fault
 from tests.pipeline import DAY, materialize_day, rows
 
 pytestmark = pytest.mark.slow
@@ -135,6 +139,48 @@ def test_a_day_killed_at_any_moment_ends_like_one_that_was_not_and_no_part_is_do
     process.kill()
     process.join()
     assert process.exitcode in (-signal.SIGKILL, 0)
+    assert_the_next_run_ends_it(day, processes, data)
+
+
+@pytest.mark.parametrize(
+    ("table", "calls", "at"),
+    [
+        ("video_manifest", "rename", 1),  # its only part
+        ("video_manifest", "link", 2),  # the commit, after the one that creates the table
+        ("sampled_frames", "rename", 7),  # a part and its checkpoint, thrice
+        ("sampled_frames", "link", 2),
+        ("ocr_boxes", "rename", 7),
+        ("ocr_boxes", "link", 2),
+        ("filtered_dataset", "link", 2),
+        ("kept", "rename", 1),
+    ],
+)
+def test_a_day_killed_at_a_commit_step_ends_like_one_that_was_not_and_no_part_is_done_again(
+    day: Day,
+    processes: ForkServerContext,
+    shim: Path,
+    tmp_path: Path,
+    table: str,
+    calls: str,
+    at: int,
+) -> None:
+    data = tmp_path / "data"
+    fault = Fault(data / table, "kill", at, calls=(calls,))
+    program = "import sys; from pathlib import Path; from tests.faults import test_killed_days\n"
+    killed = subprocess.run(
+        [
+            *(sys.executable, "-c", f"{program}test_killed_days.run(*map(Path, sys.argv[1:]))"),
+            *(str(day.videos), str(data)),
+        ],
+        env=os.environ | fault.environment | {"LD_PRELOAD": str(shim)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert_the_next_run_ends_it(day, processes, data)
+
+
+def assert_the_next_run_ends_it(day: Day, processes: ForkServerContext, data: Path) -> None:
+    """Its tables are those of an undisturbed day, and hold the parts that were finished."""
     tables = Tables(root=str(data))
     frames_before = {part.name for part in parts(tables.sampled_frames)}
     frames_committed = (data / "sampled_frames").exists() and is_committed(tables.sampled_frames)
@@ -153,7 +199,7 @@ def test_a_day_killed_at_any_moment_ends_like_one_that_was_not_and_no_part_is_do
         assert said["sampled_frames"]["videos_reused"] == CLIPS
     else:
         assert frames_before <= {part.name for part in tables.sampled_frames.parts(DATE)}
-    print(f"at {moment:.2f} of {day.seconds:.2f} s: {len(boxes_before)} frames were detected")
+    print(f"{len(frames_before)} parts of frames, {len(boxes_before)} frames with boxes were there")
 
 
 def is_committed(table: PartitionedTable) -> bool:
