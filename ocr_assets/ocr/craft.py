@@ -14,8 +14,11 @@ Awareness for Text Detection", 2019), with less work:
   of which comes before the scaling.
 - In fp32 on the CPU, 3x3 convolutions are Winograd's, and the first two layers work in bands of
   rows, so that no map of full resolution is ever whole.
+- On a GPU bias and ReLU are part of the convolution, and the largest of 2x2 is taken without noting
+  where it was: each of these would read and write a whole map.
 
-Tensors are (n, height, width, channels) throughout: what PyTorch calls `channels_last`.
+Tensors are (n, height, width, channels) throughout: what PyTorch calls `channels_last`. In fp32 on
+a GPU a convolution's are (n, channels, height, width) in memory: cuDNN's kernels would copy others.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from ocr_assets.ocr.weights import read_verified
 from ocr_assets.ocr.winograd import WinogradConvolution
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device, dtype, memory_format
 
 NumberFormat = Literal["fp32", "bf16", "fp16"]
 Layer = Callable[["Tensor"], "Tensor"]
@@ -89,6 +92,12 @@ class Craft:
             # fp32 is to mean fp32 in this process: by itself cuDNN rounds to TF32 with its 10 bits.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._winograd = self.winograd and device == "cpu" and number_format == "fp32"
+        self._layout = (
+            torch.contiguous_format
+            if device != "cpu" and number_format == "fp32"
+            else torch.channels_last
+        )
+        self._fused = device != "cpu" and _fuses_relu(self._device, self._dtype, self._layout)
         self._mean, self._deviation = (
             torch.tensor([255 * value for value in values], device=self._device)
             for values in (MEAN, DEVIATION)
@@ -103,6 +112,10 @@ class Craft:
             self._layer(*fold.plain(f"conv_cls.{index}"), relu=index != 8)
             for index in (0, 2, 4, 6, 8)
         ]
+        if device != "cpu":
+            # What the libraries keep for good is taken now: later it would break up a large block
+            # of PyTorch's, in whose stead the next batch would need another.
+            self.score_maps(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
 
     def score_maps(self, canvases: Tensor) -> Tensor:
         """The score of each 2x2 pixels for being the middle of a letter, or between two.
@@ -190,7 +203,9 @@ class Craft:
             return _Direct(
                 weight.to(self._device, self._dtype),
                 bias.to(self._device, self._dtype),
+                self._layout,
                 relu=relu,
+                fused=self._fused,
                 dilation=dilation,
             )
         convolution = WinogradConvolution(weight, bias, relu=relu)
@@ -215,24 +230,33 @@ class _Pointwise:
 class _Direct:
     """A 3x3 convolution that keeps the size, then a bias, then maybe ReLU."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, relu: bool, dilation: int) -> None:
-        import torch
-
-        self._weight = weight.contiguous(memory_format=torch.channels_last)
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        layout: memory_format,
+        *,
+        relu: bool,
+        fused: bool,
+        dilation: int,
+    ) -> None:
+        self._weight = weight.contiguous(memory_format=layout)
         self._bias = bias
+        self._layout = layout
         self._relu = relu
+        self._fused = relu and fused
         self._dilation = dilation
 
     def __call__(self, x: Tensor) -> Tensor:
-        from torch.nn.functional import conv2d
+        import torch
 
-        out = conv2d(
-            _channels_first(x),
-            self._weight,
-            self._bias,
-            padding=self._dilation,
-            dilation=self._dilation,
-        )
+        x = _channels_first(x).contiguous(memory_format=self._layout)
+        around = [self._dilation, self._dilation]
+        if self._fused:
+            return _channels_last(
+                torch.cudnn_convolution_relu(x, self._weight, self._bias, (1, 1), around, around, 1)
+            )
+        out = torch.conv2d(x, self._weight, self._bias, padding=around, dilation=around)
         return _channels_last(out.relu_() if self._relu else out)
 
 
@@ -293,6 +317,31 @@ class _Folding:
         return self._weights[f"{name}.{kind}"].double()
 
 
+def _fuses_relu(device: device, dtype: dtype, layout: memory_format) -> bool:
+    """Whether cuDNN has convolutions with bias and ReLU in them for this GPU; found out by trying.
+
+    Raises:
+        torch.OutOfMemoryError: Not even for that there is memory.
+    """
+    import torch
+
+    try:
+        for channels in (3, 64):
+            x = torch.zeros(1, channels, 32, 32, device=device, dtype=dtype)
+            weight = torch.zeros(64, channels, 3, 3, device=device, dtype=dtype)
+            torch.cudnn_convolution_relu(
+                x.contiguous(memory_format=layout),
+                weight.contiguous(memory_format=layout),
+                torch.zeros(64, device=device, dtype=dtype),
+                *((1, 1), (1, 1), (1, 1), 1),
+            )
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return False  # should CUDA itself be broken, the next call says so
+    return True
+
+
 def _channels_first(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
@@ -302,9 +351,13 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _pooled(x: Tensor) -> Tensor:
-    """The largest of each 2x2."""
+    """The largest of each 2x2; the sides are even."""
     from torch.nn.functional import max_pool2d
 
+    if x.is_cuda:
+        # There, max_pool2d notes where each came from, in 8 bytes, whether anybody asks or not.
+        n, height, width, channels = x.shape
+        return x.view(n, height // 2, 2, width // 2, 2, channels).amax((2, 4))
     return _channels_last(max_pool2d(_channels_first(x), 2))
 
 

@@ -49,9 +49,9 @@ class ModelSettings:
         recognize: Whether text is read too.
         weights_directory: Where the weights are; None looks in the usual places.
         download_enabled: Whether missing weights may be downloaded.
-        precision: `exact`: fp32, score maps within 1e-5 of EasyOCR's. `auto`: bf16 where the device
-            has it in hardware, else fp16 on a GPU that has that, else as `exact`. `bf16` or `fp16`
-            wherever it is, which can be slow.
+        precision: `exact`: fp32, score maps within 1e-5 of EasyOCR's. `auto`: fp16 on a GPU and on
+            a CPU bf16, where the hardware has it, else as `exact`. `bf16` or `fp16` wherever it is,
+            which can be slow.
     """
 
     languages: tuple[str, ...] = ("en",)

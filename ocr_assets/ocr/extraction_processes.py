@@ -11,6 +11,8 @@ import logging
 import threading
 from multiprocessing.connection import Connection
 
+import numpy as np
+
 from ocr_assets.child_process import ChildProcess
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.text_boxes import extract_boxes
@@ -37,7 +39,10 @@ class ExtractionProcesses:
         """
         try:
             connection = self._child().connection
-            connection.send((text, link, scale, thresholds))
+            connection.send((text.shape, link.shape, scale, thresholds))
+            # Not pickled, which would copy them while no other thread can run.
+            connection.send_bytes(np.ascontiguousarray(text).data)
+            connection.send_bytes(np.ascontiguousarray(link).data)
             found: list[TextBox] | Exception = connection.recv()
         except (OSError, EOFError) as error:
             log.warning("a process that extracts boxes has died (%s); it is replaced", error)
@@ -71,9 +76,16 @@ def serve(connection: Connection) -> None:
     """In such a process: extracts until the other end of the connection is closed."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            maps_and_more = connection.recv()
+            text_shape, link_shape, scale, thresholds = connection.recv()
+            text, link = (_received(connection, shape) for shape in (text_shape, link_shape))
             try:
-                answer: list[TextBox] | Exception = extract_boxes(*maps_and_more)
+                answer: list[TextBox] | Exception = extract_boxes(text, link, scale, thresholds)
             except Exception as error:
                 answer = error  # it is raised where the boxes are waited for
             connection.send(answer)
+
+
+def _received(connection: Connection, shape: tuple[int, int]) -> ScoreMap:
+    scores = np.empty(shape, np.float32)
+    connection.recv_bytes_into(scores.reshape(-1))
+    return scores

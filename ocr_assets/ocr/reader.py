@@ -122,6 +122,7 @@ class Reader:
         self.placed = placed
         self.footprint = footprint
         self.users = 0
+        self.frames_at_once = 1
         self.idle_until = 0.0
         self.retired = False
         self._sizing = sizing
@@ -186,6 +187,25 @@ class Reader:
         """
         return self._thread.submit(self._begin, pictures, pixels, thresholds, tally).result()
 
+    def halve(self, frames_at_once: int, pixels: int, tally: Tally) -> bool:
+        """After a frame ran out of memory while it was under way: fewer at once from now on.
+
+        Args:
+            frames_at_once: With how many it was under way, itself included.
+            pixels: Of its canvas.
+            tally: Where to count.
+
+        Returns:
+            Whether that is worth another try: not if it was alone.
+        """
+        if frames_at_once == 1:
+            return False
+        most_pixels = frames_at_once // 2 * pixels
+        if self._most_pixels is None or most_pixels < self._most_pixels:
+            self._most_pixels = most_pixels
+            tally.halvings += 1
+        return True
+
     def close(self) -> None:
         """Drops the model, then ends the lease."""
         try:
@@ -239,7 +259,8 @@ class Reader:
     ) -> list[Future[Found]]:
         detector = self._detector()
         if self.on_cpu:
-            batch = min(len(pictures), self._share_cores(detector, pixels))
+            self.frames_at_once = self._share_cores(detector, pixels)
+            batch = min(len(pictures), self.frames_at_once)
         else:
             wanted = min(len(pictures), self._sizing.max_batch_frames)
             batch = self._admitted_batch(detector, pixels, wanted)
@@ -260,6 +281,8 @@ class Reader:
                     self._most_pixels = batch * pixels
                     tally.halvings += 1
             else:
+                if not self.on_cpu:
+                    self.frames_at_once = batch
                 self._learn(detector, batch * pixels, pixels, tally)
                 return found
 
@@ -341,8 +364,11 @@ class Reader:
         # The lease was enough, whatever the margin makes of it: without this, a frame that was
         # just detected could turn out to fit nowhere.
         most = (self._lease_bytes - self._loaded_bytes) / batch_pixels
-        if self._lease_bytes >= peak_bytes and 0 < most < corrected.bytes_per_pixel:
-            corrected = dataclasses.replace(corrected, bytes_per_pixel=most)
+        enough = self._lease_bytes >= peak_bytes and most > 0
+        if enough and corrected.bytes_for(batch_pixels) > self._lease_bytes:
+            corrected = dataclasses.replace(
+                corrected, fixed_bytes=self._loaded_bytes, bytes_per_pixel=most
+            )
         self.footprint = corrected
 
     def _fit_lease(self, pixels: int) -> None:

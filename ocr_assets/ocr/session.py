@@ -48,6 +48,17 @@ class _Exclusion:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class _UnderWay:
+    """A frame that a device has taken on, and what else was known of it then."""
+
+    reader: Reader
+    device: str
+    frames_at_once: int
+    rgb: Picture
+    found: Future[Found]
+
+
 class DetectionSession:
     """Detects text for one step, and counts what happened to the work.
 
@@ -188,32 +199,36 @@ class DetectionSession:
         self._excluded.pop(reader.placed.device_id, None)
         self.tally.frames[reader.device] += len(begun)
         return [
-            PendingOutcome(
-                functools.partial(self._outcome, reader, reader.device, found, (width, height)),
-                found,
+            PendingOutcome(functools.partial(self._outcome, one, thresholds), one.found)
+            for one in (
+                _UnderWay(reader, reader.device, reader.frames_at_once, rgb, found)
+                for rgb, found in zip(pictures, begun, strict=False)  # as many as were begun
             )
-            for found in begun
         ]
 
-    def _outcome(
-        self, reader: Reader, device: str, pending: Future[Found], size: tuple[int, int]
-    ) -> Outcome:
+    def _outcome(self, one: "_UnderWay", thresholds: DetectionThresholds) -> Outcome:
         """Waits for what a device was still doing when `begin` returned."""
         try:
-            found = pending.result()
+            found = one.found.result()
         except DetectionError as error:
             return error
         except Exception as error:
             device_error = as_device_error(error)
             if isinstance(device_error, OutOfDeviceMemoryError):
                 self.tally.out_of_memory += 1
-                return _too_large(*size, device_error)
+                height, width = one.rgb.shape[:2]
+                pixels = thresholds.canvas_pixels(width, height)
+                if not one.reader.halve(one.frames_at_once, pixels, self.tally):
+                    return _too_large(width, height, device_error)
+                self.tally.frames[one.device] -= 1
+                (again,) = self.begin([one.rgb], thresholds)
+                return again.result()
             if isinstance(device_error, DeviceFaultError):
-                self._give_up_cuda(reader, device_error)
+                self._give_up_cuda(one.reader, device_error)
             if device_error is None:
                 raise
             raise device_error from error
-        return Detected(found.boxes, device, found.milliseconds)
+        return Detected(found.boxes, one.device, found.milliseconds)
 
     def _give_up_cuda(self, reader: Reader, fault: DeviceFaultError) -> None:
         if self._reader is reader:

@@ -36,9 +36,9 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     precision: Precision = Field(
         default="auto",
         description=(
-            "`exact`: fp32, scores within 1e-5 of EasyOCR's. `auto`: bf16 where the CPU or GPU has "
-            "it in hardware, else fp16 on a GPU that has that, else as `exact`. `bf16` and `fp16` "
-            "are for trying out: without hardware for them they are slow."
+            "`exact`: fp32, scores within 1e-5 of EasyOCR's. `auto`: fp16 on a GPU and bf16 on a "
+            "CPU that has it in hardware, else as `exact`. `bf16` and `fp16` are for trying out: "
+            "without hardware for them they are slow."
         ),
     )
     device: DevicePolicy = Field(

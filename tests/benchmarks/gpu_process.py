@@ -28,9 +28,8 @@ THRESHOLDS = DetectionThresholds()
 def measure(
     width: int,
     height: int,
-    frames: int,
+    frames: dict[Precision, int],
     batches: Sequence[int],
-    precisions: Sequence[Precision],
     rounds: int,
 ) -> dict[str, Any] | None:
     """Frames a second of each round; None without a CUDA device."""
@@ -40,11 +39,11 @@ def measure(
         return None
     picture = text_picture(width, height, dense=False)
     rows = []
-    for precision in precisions:
+    for precision, count in frames.items():
         settings = ModelSettings(precision=precision)
         for batch in batches:
-            forward, peak_bytes = _forward(settings, picture, frames, batch, rounds)
-            pipeline = _pipeline(settings, picture, frames, batch, rounds)
+            forward, peak_bytes = _forward(settings, picture, count, batch, rounds)
+            pipeline = _pipeline(settings, picture, count, batch, rounds)
             rows.append(
                 {
                     "precision": precision,

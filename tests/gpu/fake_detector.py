@@ -24,7 +24,7 @@ CONTEXT_BYTES = 300 * 1024**2  # of the fake CUDA, and part of what it takes at 
 class Appetite:
     """What a fake detector takes: at load, context included, and per pixel of a batch."""
 
-    load_bytes: int = 600 * 1024**2
+    load_bytes: int = 380 * 1024**2
     pixel_bytes: int = 512
     load_seconds: float = 0.0
     batch_seconds: float = 0.0

@@ -11,6 +11,7 @@ from ocr_assets.gpu.footprint import (
     CRAFT_WEIGHTS_BYTES,
     LIVE_BYTES_PER_PIXEL,
     MARGIN,
+    SEGMENTS_BYTES,
     Footprint,
 )
 from ocr_assets.gpu.sizes import GIB, MIB
@@ -36,7 +37,7 @@ footprints = estimates | measured
 def test_the_estimate_for_a_gpu_is_the_formula() -> None:
     pixels = 1280 * 736
     assert Footprint.for_gpu().bytes_for(pixels, 4) == (
-        80 * MIB + 512 * MIB + 256 * MIB + 4 * pixels * 786
+        80 * MIB + 720 * MIB + 48 * MIB + 48 * MIB + 4 * pixels * 655
     )
 
 
@@ -91,20 +92,24 @@ def test_a_measured_peak_is_covered_with_a_margin(
     size_bytes = corrected.bytes_for(pixels, batch)
     assert size_bytes >= peak
     activations = max(peak - loaded, footprint.live_bytes_per_pixel * pixels * batch)
-    assert size_bytes - loaded == pytest.approx(MARGIN * activations, rel=1e-9, abs=1)
+    expected = SEGMENTS_BYTES + MARGIN * activations
+    assert size_bytes - loaded == pytest.approx(expected, rel=1e-9, abs=1)
 
 
 def test_a_correction_is_also_right_for_other_batches() -> None:
     pixels, loaded, per_frame = 640 * 384, 700 * MIB, 240 * MIB
     corrected = Footprint.for_gpu().corrected(loaded, loaded + 4 * per_frame, 4 * pixels)
     assert corrected.batch_for(loaded + 4 * per_frame, pixels) == 3
-    assert corrected.bytes_for(pixels, 8) == pytest.approx(loaded + MARGIN * 8 * per_frame, abs=1)
+    expected = loaded + SEGMENTS_BYTES + MARGIN * 8 * per_frame
+    assert corrected.bytes_for(pixels, 8) == pytest.approx(expected, abs=1)
 
 
 def test_a_batch_that_found_room_in_what_was_loaded_is_not_taken_for_free() -> None:
     corrected = Footprint.for_gpu().corrected(GIB, GIB - 1, 1024)
     live = LIVE_BYTES_PER_PIXEL * 1280 * 736 * 4
-    assert corrected.bytes_for(1280 * 736, 4) == pytest.approx(GIB + MARGIN * live, abs=1)
+    assert corrected.bytes_for(1280 * 736, 4) == pytest.approx(
+        GIB + SEGMENTS_BYTES + MARGIN * live, abs=1
+    )
 
 
 def test_a_correction_leaves_the_estimate_as_it_was() -> None:

@@ -1,6 +1,7 @@
 """On a real GPU: the same boxes, the footprint, running out of memory, and forty processes."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,32 @@ assert all(isinstance(outcome, Detected) for outcome in outcomes), outcomes
 print(json.dumps({"oom": session.tally.out_of_memory, "frames": session.tally.frames}))
 """
 
+BREAKING = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from ocr_assets.gpu.faults import DeviceFaultError
+from ocr_assets.gpu.placement import PlacementPolicy
+from ocr_assets.ocr.detector import ModelSettings
+from ocr_assets.ocr.thresholds import DetectionThresholds
+from ocr_assets.ocr.reader import Sizing
+from ocr_assets.ocr.reader_pool import shared_pool
+from ocr_assets.ocr.session import DetectionSession
+policy = PlacementPolicy(Path(sys.argv[1]))
+pictures = [np.zeros((720, 1280, 3), np.uint8)] * 8
+with DetectionSession(shared_pool(), ModelSettings(), Sizing(), policy, print) as session:
+    session.detect(pictures, DetectionThresholds())
+    torch.zeros(1, device="cuda:0")[torch.tensor([7], device="cuda:0")]
+    for _ in range(2):
+        try:
+            session.detect(pictures, DetectionThresholds())
+        except DeviceFaultError as fault:
+            print(fault)
+        else:
+            raise AssertionError("nothing was noticed")
+"""
+
 
 @pytest.fixture
 def gpu() -> Gpu:
@@ -90,24 +117,42 @@ def test_boxes_on_the_gpu_cover_what_the_references_cover(
     on_gpu.close()
 
 
+@pytest.mark.parametrize("precision", ["exact", "fp16", "bf16"])
 @pytest.mark.parametrize(
-    ("width", "height", "batch"), [(640, 360, 4), (1280, 720, 1), (1280, 720, 4)]
+    ("width", "height", "batch"),
+    [(640, 360, 4), (1280, 720, 1), (1280, 720, 4), (1280, 720, 16), (1920, 1080, 4)],
 )
 def test_the_footprint_covers_the_allocators_peak_without_waste(
-    gpu: Gpu, width: int, height: int, batch: int
+    gpu: Gpu, width: int, height: int, batch: int, precision: Precision
 ) -> None:
-    detector = TextDetector(ModelSettings(), "cuda:0")
+    settings = ModelSettings(precision=precision)
+    detector = TextDetector(settings, "cuda:0")
+    detector.empty_cache()
+    detector.forget_peak()
     picture = text_picture([Line("Hello there", 100, 180, 48)])
     tiled = np.tile(picture, (4, 4, 1))[:height, :width]
     for found in detector.detect_batch([tiled] * batch, DEFAULTS):
         found.result()
     peak = detector.memory().peak_bytes + CONTEXT_BYTES
     pixels = DEFAULTS.canvas_pixels(width, height)
-    element_bytes = ModelSettings().gpu_element_bytes
-    estimate = Footprint.for_gpu(element_bytes=element_bytes).bytes_for(pixels, batch)
+    footprint = Footprint.for_gpu(element_bytes=settings.gpu_element_bytes)
+    estimate = footprint.bytes_for(pixels, batch)
     detector.close()
     print(f"{width}x{height} x {batch}: peak {peak / GIB:.2f}, estimate {estimate / GIB:.2f} GiB")
-    assert peak <= estimate <= 4 * peak
+    assert peak <= estimate <= 1.5 * peak
+
+
+@pytest.mark.parametrize("precision", ["exact", "auto", "bf16"])
+def test_batch_after_batch_fits_into_the_lease(
+    gpu: Gpu, policy: PlacementPolicy, pool: ReaderPool, precision: Precision
+) -> None:
+    settings = ModelSettings(precision=precision)
+    for width, height in [(640, 360), (1280, 720), (360, 640), (1280, 720)]:
+        pictures = [np.zeros((height, width, 3), np.uint8)] * 12
+        with DetectionSession(pool, settings, Sizing(4), policy, print) as session:
+            frames_of(session, pictures)
+        print(session.tally.sentence())
+        assert session.tally.out_of_memory == 0
 
 
 def test_a_context_takes_what_the_footprint_says(gpu: Gpu) -> None:
@@ -172,6 +217,25 @@ def test_the_allocator_is_kept_to_the_lease(
             torch.empty(2 * GIB, dtype=torch.uint8, device="cuda:0")
     pool.close_idle()
     torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+
+def test_after_a_real_cuda_error_the_process_gives_up_and_leaves_no_lease(
+    gpu: Gpu, state_directory: Path
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", BREAKING, str(state_directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    # PyTorch 2.11 aborts where page-locked memory is freed after such an error, mostly before us.
+    assert result.returncode in (0, -signal.SIGABRT), result.stderr
+    assert "CUDA error: device-side assert triggered" in result.stdout + result.stderr
+    if result.returncode == 0:
+        said = result.stdout.splitlines()[-1]
+        assert said.endswith("a new process may succeed: run the step again")
+    assert PlacementPolicy(state_directory).gpu_ledger(gpu).state().leases == ()
 
 
 @pytest.mark.slow

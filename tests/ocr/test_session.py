@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
+from ocr_assets.gpu.footprint import CONTEXT_BYTES
 from ocr_assets.gpu.placement import NoRoomError, PlacementPolicy
 from ocr_assets.gpu.snapshot import take_snapshot
 from ocr_assets.ocr.boxes import TextBox
@@ -362,7 +363,7 @@ def test_a_frame_that_no_gpu_can_take_is_an_error_of_its_own_when_the_cpu_is_rul
 
 def test_the_lease_is_fitted_to_what_the_first_batch_took(bench: Bench) -> None:
     bench.nvml.add_gpu(24 * GIB)
-    bench.loader.appetite = Appetite(load_bytes=int(1.2 * GIB), pixel_bytes=500)
+    bench.loader.appetite = Appetite(load_bytes=int(0.45 * GIB), pixel_bytes=500)
     ledger = bench.policy.gpu_ledger(take_snapshot().gpus[0])
     with bench.session(Sizing(max_batch_frames=16)) as session:
         session.detect(pictures(4), THRESHOLDS)
@@ -538,7 +539,7 @@ def test_two_models_of_a_process_share_its_allocator_by_their_leases(bench: Benc
         allocated = sum(lease.allocated_bytes for lease in state.leases)
         assert GIB // 2 < allocated <= used_bytes(bench.nvml.state, uuid)
         cap = FakeDetector.caps_bytes[uuid]
-        assert cap == pytest.approx(state.leased_bytes - GIB // 2, rel=0.01)
+        assert cap == pytest.approx(state.leased_bytes - CONTEXT_BYTES, rel=0.01)
     bench.pool.close_idle()
 
 
