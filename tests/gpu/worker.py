@@ -30,10 +30,11 @@ def work(
     picture = np.zeros((480, 640, 3), np.uint8)
     with done.open("a") as log:
         for task in tasks:
-            # The same memory in each, 1.2 GiB at load and 1.75 GiB with a frame, in random times.
+            # The same memory in each, 1 GiB at load and 1.5 GiB with a frame, in random times. Of the
+            # lease of 2 GiB the allocator is kept from what a context takes at most.
             loader.appetite = Appetite(
-                load_bytes=int(1.2 * GIB),
-                pixel_bytes=int(0.55 * GIB) // (480 * 640),
+                load_bytes=GIB,
+                pixel_bytes=GIB // 2 // (480 * 640),
                 load_seconds=random.uniform(0.01, 0.05),
                 batch_seconds=random.uniform(0.02, 0.1),
             )
