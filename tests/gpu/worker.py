@@ -30,8 +30,8 @@ def work(
     picture = np.zeros((480, 640, 3), np.uint8)
     with done.open("a") as log:
         for task in tasks:
-            # The same memory in each, 1 GiB at load and 1.5 GiB with a frame, in random times. Of the
-            # lease of 2 GiB the allocator is kept from what a context takes at most.
+            # The same memory in each, 1 GiB at load and 1.5 GiB with a frame, in random times. The
+            # allocator is kept to the lease of 2 GiB less what a context takes.
             loader.appetite = Appetite(
                 load_bytes=GIB,
                 pixel_bytes=GIB // 2 // (480 * 640),
