@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -62,30 +60,22 @@ def run(videos: Path, data: Path) -> None:
     (data / "said.json").write_text(json.dumps(said, default=str))
 
 
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Processes that need not import everything first.
-
-    Torch and our own modules they do: once there are threads of OpenMP or polars, a fork hangs.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["dagster", "av", "cv2", "polars", "deltalake", "dataframely", "shapely", "scipy"]
-    )
-    return context
-
-
-def begin(processes: ForkServerContext, videos: Path, data: Path) -> Any:
+def begin(videos: Path, data: Path) -> "subprocess.Popen[bytes]":
     """A process that has just begun to write."""
-    process = processes.Process(target=run, args=(videos, data))
-    process.start()
-    while process.is_alive() and not (data / "video_manifest").exists():
+    process = subprocess.Popen(command(videos, data), stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (data / "video_manifest").exists():
         time.sleep(0.005)
     return process
 
 
+def command(videos: Path, data: Path) -> list[str]:
+    program = "import sys; from pathlib import Path; from tests.faults import test_killed_days\n"
+    program += "test_killed_days.run(*map(Path, sys.argv[1:]))"
+    return [sys.executable, "-c", program, str(videos), str(data)]
+
+
 @pytest.fixture(scope="module")
-def day(processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Day:
+def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
     root = tmp_path_factory.mktemp("killed")
     folder = root / "videos" / DAY
     folder.mkdir(parents=True)
@@ -96,10 +86,9 @@ def day(processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) 
     time.sleep(SETTLED_SECONDS + 0.1)
     seconds = 0.0
     for data in ("warm_up", "undisturbed"):
-        process = begin(processes, root / "videos", root / data)
+        process = begin(root / "videos", root / data)
         began = time.monotonic()
-        process.join()
-        assert process.exitcode == 0
+        assert process.wait() == 0
         seconds = time.monotonic() - began
     return Day(root / "videos", root / "undisturbed", seconds)
 
@@ -130,16 +119,15 @@ def detected(data: Path) -> set[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_a_day_killed_at_any_moment_ends_like_one_that_was_not_and_no_part_is_done_again(
-    day: Day, processes: ForkServerContext, tmp_path: Path, kill: int
+    day: Day, tmp_path: Path, kill: int
 ) -> None:
     moment = random.Random(f"{SEED} {kill}").random() * day.seconds
     data = tmp_path / "data"
-    process = begin(processes, day.videos, data)
+    process = begin(day.videos, data)
     time.sleep(moment)
     process.kill()
-    process.join()
-    assert process.exitcode in (-signal.SIGKILL, 0)
-    assert_the_next_run_ends_it(day, processes, data)
+    assert process.wait() in (-signal.SIGKILL, 0)
+    assert_the_next_run_ends_it(day, data)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +145,6 @@ def test_a_day_killed_at_any_moment_ends_like_one_that_was_not_and_no_part_is_do
 )
 def test_a_day_killed_at_a_commit_step_ends_like_one_that_was_not_and_no_part_is_done_again(
     day: Day,
-    processes: ForkServerContext,
     shim: Path,
     tmp_path: Path,
     table: str,
@@ -166,29 +153,24 @@ def test_a_day_killed_at_a_commit_step_ends_like_one_that_was_not_and_no_part_is
 ) -> None:
     data = tmp_path / "data"
     fault = Fault(data / table, "kill", at, calls=(calls,))
-    program = "import sys; from pathlib import Path; from tests.faults import test_killed_days\n"
     killed = subprocess.run(
-        [
-            *(sys.executable, "-c", f"{program}test_killed_days.run(*map(Path, sys.argv[1:]))"),
-            *(str(day.videos), str(data)),
-        ],
+        command(day.videos, data),
         env=os.environ | fault.environment | {"LD_PRELOAD": str(shim)},
+        stderr=subprocess.DEVNULL,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
-    assert_the_next_run_ends_it(day, processes, data)
+    assert_the_next_run_ends_it(day, data)
 
 
-def assert_the_next_run_ends_it(day: Day, processes: ForkServerContext, data: Path) -> None:
+def assert_the_next_run_ends_it(day: Day, data: Path) -> None:
     """Its tables are those of an undisturbed day, and hold the parts that were finished."""
     tables = Tables(root=str(data))
     frames_before = {part.name for part in parts(tables.sampled_frames)}
     frames_committed = (data / "sampled_frames").exists() and is_committed(tables.sampled_frames)
     boxes_before = detected(data)
 
-    process = begin(processes, day.videos, data)
-    process.join()
-    assert process.exitcode == 0
+    assert begin(day.videos, data).wait() == 0
     for table in TABLES:
         assert without_times(data, table) == without_times(day.data, table), table
     kept = Path("kept") / DAY / "kept.jsonl"
