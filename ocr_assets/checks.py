@@ -90,10 +90,7 @@ def manifest_rows_are_unique(tables: Tables, date: dt.date) -> dg.AssetCheckResu
 @partition_check(video_manifest)
 def few_videos_are_unreadable(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
     """The share of the day's videos that cannot be read is at most `max_quarantined_share`."""
-    videos = tables.video_manifest.scan(date).filter(
-        pl.col("video_index").is_not_null() | (pl.col("status") != Status.OK)
-    )
-    return _few_are_quarantined(videos, tables.max_quarantined_share)
+    return _few_are_quarantined(_listed(tables, date), tables.max_quarantined_share)
 
 
 @partition_check(sampled_frames)
@@ -187,8 +184,7 @@ def few_videos_are_quarantined(tables: Tables, date: dt.date) -> dg.AssetCheckRe
         .agg(later=pl.col("status").first())
     )
     videos = (
-        tables.video_manifest.scan(date)
-        .filter(pl.col("video_index").is_not_null() | (pl.col("status") != Status.OK))
+        _listed(tables, date)
         .join(failed, on="video_id", how="left")
         .with_columns(status=pl.coalesce("later", "status"))
     )
@@ -238,6 +234,12 @@ def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckR
     return _no_rows(
         wrong.select("sample_id"), "every ratio is possible", "samples have impossible ratios"
     )
+
+
+def _listed(tables: Tables, date: dt.date) -> pl.LazyFrame:
+    """The day's videos, and the samples that are none; not those that have no videos."""
+    is_one = pl.col("video_index").is_not_null() | (pl.col("status") != Status.OK)
+    return tables.video_manifest.scan(date).filter(is_one)
 
 
 def _few_are_quarantined(videos: pl.LazyFrame, max_share: float) -> dg.AssetCheckResult:

@@ -28,12 +28,7 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.partitioned import addressable
 from ocr_assets.tables.replace_file import replace_file
-from ocr_assets.tables.schemas import (
-    DROP,
-    KEEP,
-    QUARANTINE,
-    FilteredDataset,
-)
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
 from ocr_assets.tables.stored_path import stored_paths
 
 # A day is due the night after it has ended; the windows leave a night's work some hours.

@@ -42,5 +42,6 @@ def _what_is_wrong(error: ValidationError, prefix: str, fields: dict[str, Any]) 
     for mistake in error.errors():
         names = [str(place) for place in mistake["loc"][:1] if place in fields] or sorted(fields)
         values = ", ".join(f"{prefix}{name.upper()}={fields[name]!r}" for name in names)
-        sentences.append(f"{values}: {mistake['msg'].removeprefix('Value error, ')}")
+        message = mistake["msg"].removeprefix("Value error, ")
+        sentences.append(f"{values}: {message}" if values else message)
     return "; ".join(sentences)

@@ -18,13 +18,13 @@ import contextlib
 import dataclasses
 import fcntl
 import os
-import shutil
-import subprocess
 import threading
 import uuid as uuids
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
+
+from tests.c_library import compile_library
 
 GIB = 1024**3
 STATE_VARIABLE = "FAKE_NVML_STATE"
@@ -34,26 +34,9 @@ WHOLE = "-"  # the parent of a GPU that is no MIG instance
 
 
 def build(folder: Path) -> Path:
-    """Compile the library into `folder` and return its path.
-
-    Raises:
-        RuntimeError: There is no C compiler, or it refuses the source; tests must not skip.
-    """
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if compiler is None:
-        raise RuntimeError("the fake NVML needs a C compiler: install gcc or clang")
-    library = folder / SONAME
-    command = [compiler, "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"]
-    command += [
-        f"-Wl,-soname,{SONAME}",
-        "-o",
-        str(library),
-        str(Path(__file__).with_name("nvml.c")),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{compiler} refuses nvml.c: {done.stderr}")
-    return library
+    """Compile the library into `folder` and return its path."""
+    source = Path(__file__).with_name("nvml.c")
+    return compile_library(source, folder / SONAME, f"-Wl,-soname,{SONAME}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,6 @@ import base64
 import dataclasses
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,23 +18,13 @@ from pathlib import Path
 from signal import SIGCONT, Signals
 from typing import Any, Literal, Self
 
+from tests.c_library import compile_library
+
 
 def build(folder: Path) -> Path:
-    """Compile the library that is preloaded into `folder` and return its path.
-
-    Raises:
-        RuntimeError: There is no C compiler, or it refuses the source; tests must not skip.
-    """
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if compiler is None:
-        raise RuntimeError("the shim of the tests of faults needs a C compiler: install gcc")
-    library = folder / "shim.so"
-    command = [compiler, "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-std=gnu2x"]
-    command += ["-o", str(library), str(Path(__file__).with_name("shim.c")), "-ldl"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{compiler} refuses shim.c: {done.stderr}")
-    return library
+    """Compile the library that is preloaded into `folder` and return its path."""
+    source = Path(__file__).with_name("shim.c")
+    return compile_library(source, folder / "shim.so", "-std=gnu2x", "-ldl")
 
 
 @dataclasses.dataclass(frozen=True)
