@@ -11,6 +11,7 @@ from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.coverage import METRICS
 from ocr_assets.partitions import daily, partition_dates
 from ocr_assets.reasons import Status
 from ocr_assets.resources.tables import Tables
@@ -219,18 +220,16 @@ def every_sample_has_one_verdict(tables: Tables, date: dt.date) -> dg.AssetCheck
 
 @partition_check(filtered_dataset)
 def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """The ratios that verdicts rest on are finite and at least 0, those of unions at most 1."""
-    ratio = pl.element()
-    at_least_0 = ratio.is_finite() & (ratio >= 0)
-    area, union, most = (
-        pl.col(name).list.eval(possible).list.all()
-        for name, possible in (
-            ("ocr_area_ratio", at_least_0),
-            ("union_area_ratio", ratio.is_between(0, 1)),
-            ("max_union_area_ratio", ratio.is_between(0, 1)),
-        )
-    )
-    wrong = tables.filtered_dataset.scan(date).filter(~(area & union & most))
+    """The ratios that verdicts rest on are finite and at least 0; but for one kind, at most 1."""
+    most = {"ocr_area_ratio": float("inf")}
+    possible = [
+        pl.col(metric)
+        .list.eval(pl.element().is_finite() & pl.element().is_between(0, most.get(metric, 1)))
+        .list.all()
+        for metric in METRICS
+    ]
+    # The columns that are null as a whole are those of partitions of earlier versions.
+    wrong = tables.filtered_dataset.scan(date).filter(~pl.all_horizontal(possible))
     return _no_rows(
         wrong.select("sample_id"), "every ratio is possible", "samples have impossible ratios"
     )

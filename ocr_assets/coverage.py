@@ -1,7 +1,8 @@
 """From boxes to area ratios, and from area ratios to verdicts. Pure functions.
 
 ```python
-judge_sample([VideoCoverage(0.288, 0.274, 0.284)], FilterRule(max_area_ratio=0.1)).reason
+video = VideoCoverage(0.288, 0.274, 0.284, 0.201, 0.041, 0.032, 0.0)
+judge_sample([video], FilterRule(max_area_ratio=0.1)).reason
 # 'ocr_area_ratio 0.288 above max_area_ratio 0.100'
 ```
 """
@@ -11,16 +12,21 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import shapely
 
+from ocr_assets.box_areas import covered_pixels
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.reasons import DropReason, Fault, Status
 
-# Corners of slanted boxes are put on a grid: beside one that is thinner than floating-point numbers
-# can tell, GEOS may lose a whole box.
-GRID_PIXELS = 2.0**-30
-
-Metric = Literal["ocr_area_ratio", "union_area_ratio", "max_union_area_ratio"]
+Metric = Literal[
+    "ocr_area_ratio",
+    "union_area_ratio",
+    "max_union_area_ratio",
+    "subtitle_zone_ratio",
+    "corner_ratio",
+    "centre_ratio",
+    "static_text_ratio",
+]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 AnyOrAll = Literal["any", "all"]
 Verdict = Literal["keep", "drop", "quarantine"]
 
@@ -43,32 +49,13 @@ def union_area_ratio(boxes: Sequence[TextBox], width: int, height: int) -> float
     """
     # What has no area covers nothing, whatever shape its corners would make in another order.
     boxes = [box for box in boxes if box.area_pixels > 0]
-    if not boxes:
-        return 0.0
-    if all(box.kind == "rect" for box in boxes):
-        covered = _area_under_rectangles(boxes, width, height)
-    else:
-        # Sides that lie on each other make GEOS divide by zero on its way to the right result.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            corners = np.round(np.array([box.points for box in boxes]) / GRID_PIXELS) * GRID_PIXELS
-            shapes = shapely.make_valid(
-                shapely.polygons(corners), method="structure", keep_collapsed=False
-            )
-            frame = shapely.box(0, 0, width, height)
-            union = shapely.intersection(shapely.union_all(shapes), frame)
-        covered = float(shapely.area(union))
-    return min(covered / (width * height), 1.0)
-
-
-def _area_under_rectangles(boxes: Sequence[TextBox], width: int, height: int) -> float:
-    """On the grid of all their sides, where every cell is covered or is not."""
-    corners = np.array([[box.points[0], box.points[2]] for box in boxes]).clip(0, (width, height))
-    xs, columns = np.unique(corners[:, :, 0], return_inverse=True)
-    ys, rows = np.unique(corners[:, :, 1], return_inverse=True)
-    covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)
-    for (left, right), (top, bottom) in zip(columns.tolist(), rows.tolist(), strict=True):
-        covered[top:bottom, left:right] = True
-    return float(np.diff(ys) @ covered @ np.diff(xs))
+    covered = covered_pixels(
+        np.array([box.points for box in boxes], np.float64).reshape(-1, 4, 2),
+        rectangular=all(box.kind == "rect" for box in boxes),
+        x_edges=(0, width),
+        y_edges=(0, height),
+    )
+    return min(float(covered.item()) / (width * height), 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,6 +66,11 @@ class VideoCoverage:
         ocr_area_ratio: Mean over the frames, >= 0.
         union_area_ratio: Mean over the frames, in [0, 1].
         max_union_area_ratio: Most of any frame, in [0, 1].
+        subtitle_zone_ratio: Share of the frame that is text in its bottom quarter, mean, in [0, 1].
+        corner_ratio: The same of its four corners.
+        centre_ratio: The same of its middle.
+        static_text_ratio: Share of the frame under text that stays in its place, in [0, 1]; None
+            where a single frame was sampled. See `text_places.place_ratios` for these four.
 
     Raises:
         ValueError: A ratio is not finite or less than 0. No verdict can be based on it: NaN lies
@@ -88,12 +80,16 @@ class VideoCoverage:
     ocr_area_ratio: float
     union_area_ratio: float
     max_union_area_ratio: float
+    subtitle_zone_ratio: float
+    corner_ratio: float
+    centre_ratio: float
+    static_text_ratio: float | None
 
     def __post_init__(self) -> None:
         """Refuses what is not a ratio."""
-        for metric in get_args(Metric):
-            ratio: float = getattr(self, metric)
-            if not 0 <= ratio < float("inf"):
+        for metric in METRICS:
+            ratio: float | None = getattr(self, metric)
+            if ratio is not None and not 0 <= ratio < float("inf"):
                 raise ValueError(f"{metric} {ratio} is not a finite number of at least 0")
 
 
@@ -155,11 +151,12 @@ def judge_sample(videos: Sequence[VideoCoverage | Fault], rule: FilterRule) -> J
         (f"video {index + 1} of {len(videos)}: " if len(videos) > 1 else "", video)
         for index, video in enumerate(videos)
     ]
-    unread = [(place, video) for place, video in numbered if isinstance(video, Fault)]
+    ratios = [(place, _ratio(video, rule.metric)) for place, video in numbered]
+    unread = [(place, ratio) for place, ratio in ratios if isinstance(ratio, Fault)]
     judged = [
-        (_outside(video, rule), f"{place}{_sentence(video, rule)}")
-        for place, video in numbered
-        if isinstance(video, VideoCoverage)
+        (_outside(ratio, rule), f"{place}{_sentence(ratio, rule)}")
+        for place, ratio in ratios
+        if not isinstance(ratio, Fault)
     ]
     dropped = [(outside, sentence) for outside, sentence in judged if outside is not None]
     kept = [sentence for outside, sentence in judged if outside is None]
@@ -177,17 +174,25 @@ def judge_sample(videos: Sequence[VideoCoverage | Fault], rule: FilterRule) -> J
     return Judgement("keep", Status.OK, reason)
 
 
-def _outside(video: VideoCoverage, rule: FilterRule) -> DropReason | None:
+def _ratio(video: VideoCoverage | Fault, metric: Metric) -> float | Fault:
+    """What is judged of a video, or why it cannot be."""
+    if isinstance(video, Fault):
+        return video
+    ratio: float | None = getattr(video, metric)
+    if ratio is None:
+        return Fault(Status.TOO_FEW_FRAMES, f"{metric} needs two sampled frames, and there is one")
+    return ratio
+
+
+def _outside(ratio: float, rule: FilterRule) -> DropReason | None:
     """On which side of the interval it lies; None if it is in it."""
-    ratio: float = getattr(video, rule.metric)
     if ratio < rule.min_area_ratio:
         return DropReason.BELOW
     # This way round, so that what is no number is not kept.
     return None if ratio <= rule.max_area_ratio else DropReason.ABOVE
 
 
-def _sentence(video: VideoCoverage, rule: FilterRule) -> str:
-    ratio: float = getattr(video, rule.metric)
+def _sentence(ratio: float, rule: FilterRule) -> str:
     low, high = rule.min_area_ratio, rule.max_area_ratio
     digits = _digits(ratio, low, high)
     if ratio > high:

@@ -28,6 +28,7 @@ class Status(StrEnum):
     DECODER_CRASHED = "decoder_crashed"
     # About later steps.
     NO_FRAMES = "no_frames"
+    TOO_FEW_FRAMES = "too_few_frames"
     DETECTOR_FAILED = "detector_failed"
 
     @property
@@ -60,6 +61,7 @@ MEANINGS = {
     Status.OUT_OF_MEMORY: "decoding needed more memory than the limit",
     Status.DECODER_CRASHED: "the process that decoded it crashed",
     Status.NO_FRAMES: "no frame was sampled",
+    Status.TOO_FEW_FRAMES: "one frame was sampled, and `static_text_ratio` needs two",
     Status.DETECTOR_FAILED: "the detector failed on one of its frames",
 }
 

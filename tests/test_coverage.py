@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from random import Random
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocr_assets.coverage import (
+    METRICS,
     FilterRule,
-    Metric,
     VideoCoverage,
     judge_sample,
     ocr_area_ratio,
@@ -193,7 +193,7 @@ def test_a_huge_box_over_the_frame_covers_it_and_what_is_beside_it_does_not_matt
 
 
 def coverage(ratio: float) -> VideoCoverage:
-    return VideoCoverage(ratio, ratio, ratio)
+    return VideoCoverage(**dict.fromkeys(METRICS, ratio))
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,18 @@ def test_the_interval_is_closed_and_the_reason_shows_it(
 
 @pytest.mark.parametrize("metric", ["ocr_area_ratio", "union_area_ratio", "max_union_area_ratio"])
 def test_the_metric_can_be_chosen(metric: Any) -> None:
-    values = {"ocr_area_ratio": 0.9, "union_area_ratio": 0.9, "max_union_area_ratio": 0.9}
+    values = dict.fromkeys(METRICS, 0.9)
     rule = FilterRule(max_area_ratio=0.5, metric=metric)
     assert judge_sample([VideoCoverage(**values)], rule).verdict == "drop"
     assert judge_sample([VideoCoverage(**(values | {metric: 0.5}))], rule).verdict == "keep"
+
+
+def test_a_video_of_one_frame_is_not_known_to_have_static_text() -> None:
+    video = VideoCoverage(**{**dict.fromkeys(METRICS, 0.5), "static_text_ratio": None})
+    judgement = judge_sample([video], FilterRule(metric="static_text_ratio"))
+    assert (judgement.verdict, judgement.reason_code) == ("quarantine", "too_few_frames")
+    assert judgement.reason == "static_text_ratio needs two sampled frames, and there is one"
+    assert judge_sample([video], FilterRule()).verdict == "keep"
 
 
 IN, OUT = coverage(0.08), coverage(0.5)
@@ -285,11 +293,11 @@ def test_bounds_that_are_no_interval_are_refused(bounds: tuple[float, float]) ->
         FilterRule(*bounds)
 
 
-@pytest.mark.parametrize("metric", get_args(Metric))
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("ratio", [NAN, INF, -INF, -0.1])
 def test_what_is_no_ratio_is_no_coverage_that_could_be_judged(metric: str, ratio: float) -> None:
     with pytest.raises(ValueError, match=f"{metric} {ratio} is not a finite number"):
-        VideoCoverage(**(dict.fromkeys(get_args(Metric), 0.0) | {metric: ratio}))
+        VideoCoverage(**(dict.fromkeys(METRICS, 0.0) | {metric: ratio}))
 
 
 @given(st.floats(0, 1e12), st.floats(0, 1e12), st.floats(0, INF))

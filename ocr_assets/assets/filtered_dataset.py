@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -14,15 +13,8 @@ from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.metadata import written
 from ocr_assets.config_fields import number
-from ocr_assets.coverage import (
-    AnyOrAll,
-    FilterRule,
-    Metric,
-    VideoCoverage,
-    judge_sample,
-)
+from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
 from ocr_assets.plain_text import markdown_text
-from ocr_assets.reasons import Fault, Status
 from ocr_assets.reports.histogram import histogram_markdown
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.json_text import json_text
@@ -30,6 +22,7 @@ from ocr_assets.tables.partitioned import addressable
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
 from ocr_assets.tables.stored_path import stored_paths
+from ocr_assets.verdicts import coverage_of_videos, judge_day
 
 # A day is due the night after it has ended; the windows leave a night's work some hours.
 FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
@@ -39,8 +32,6 @@ FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
 # Metadata lives in the event log, so it is kept small.
 SAMPLES_SHOWN = 20
 CHARACTERS_SHOWN = 200
-
-RATIOS = ("ocr_area_ratio", "union_area_ratio", "max_union_area_ratio")
 
 
 class FilteredDatasetConfig(dg.Config):
@@ -55,7 +46,10 @@ class FilteredDatasetConfig(dg.Config):
         description=(
             "`ocr_area_ratio`: sum of box areas / frame area, mean over the frames, as Data-Juicer "
             "has it. `union_area_ratio`: overlaps counted once. `max_union_area_ratio`: the same, "
-            "of the most covered frame."
+            "of the most covered frame. `subtitle_zone_ratio`, `corner_ratio`, `centre_ratio`: "
+            "text in the bottom quarter, the four corners, the middle, as shares of the whole "
+            "frame. `static_text_ratio`: text that stays in its place on all frames, such as "
+            "watermarks."
         ),
     )
     any_or_all: AnyOrAll = Field(
@@ -77,7 +71,7 @@ class FilteredDatasetConfig(dg.Config):
     FilteredDataset,
     deps=["video_manifest", "ocr_boxes"],
     kinds={"polars"},
-    code_version="1",
+    code_version="2",
     freshness_policy=FRESHNESS_POLICY,
 )
 def filtered_dataset(
@@ -91,7 +85,7 @@ def filtered_dataset(
 def _filter(
     context: dg.AssetExecutionContext, date: dt.date, rule: FilterRule, tables: Tables
 ) -> dict[str, Any]:
-    per_video = _coverage_per_video(tables.ocr_boxes.scan(date)).collect()
+    videos = coverage_of_videos(tables.ocr_boxes, date)
     verdicts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     quarantined: list[dict[str, Any]] = []
@@ -99,8 +93,7 @@ def _filter(
     kept = settings.kept_jsonl(addressable(tables.root), date)
     with replace_file(kept) as kept_file:
         with tables.filtered_dataset.replace(date) as writer:
-            for part in tables.video_manifest.scan_parts(date):
-                rows = list(_judge(part, per_video, rule))
+            for rows in judge_day(tables.video_manifest, videos, date, rule):
                 for row in rows:
                     verdicts[row["verdict"]] += 1
                     reasons[row["reason_code"]] += 1
@@ -138,74 +131,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}..."
-
-
-def _coverage_per_video(boxes: pl.LazyFrame) -> pl.LazyFrame:
-    return boxes.group_by("video_id").agg(
-        pl.col("ocr_area_ratio").mean(),
-        pl.col("union_area_ratio").mean(),
-        pl.col("union_area_ratio").max().alias("max_union_area_ratio"),
-        pl.col("error").drop_nulls().first().alias("boxes_error"),
-        pl.col("status").filter(pl.col("error").is_not_null()).first().alias("boxes_status"),
-    )
-
-
-def _judge(
-    manifest: pl.LazyFrame, per_video: pl.DataFrame, rule: FilterRule
-) -> Iterator[dict[str, Any]]:
-    samples = (
-        manifest.join(per_video.lazy(), on="video_id", how="left")
-        .sort("sample_index", "video_index")
-        .group_by("sample_index", maintain_order=True)
-        .agg(pl.col("sample_id", "sample_json").first(), pl.struct(pl.all()).alias("videos"))
-    )
-    for sample in samples.collect().iter_rows(named=True):
-        about_sample = {key: sample[key] for key in ("sample_id", "sample_index", "sample_json")}
-        videos = sample["videos"]
-        if videos[0]["video_index"] is None:  # the row is about the sample: it has no videos
-            fault = _fault(videos[0]["status"], videos[0]["error"])
-            judgement = judge_sample([fault] if fault else [], rule)
-            videos = []
-        else:
-            judgement = judge_sample([_video(video) for video in videos], rule)
-        readable = [isinstance(_video(video), VideoCoverage) for video in videos]
-        yield about_sample | {
-            "video_ids": [video["video_id"] for video in videos],
-            "paths": [video["path"] for video in videos],
-            "path_bytes": [video["path_bytes"] for video in videos],
-            **{
-                name: [
-                    video[name] if known else None
-                    for video, known in zip(videos, readable, strict=True)
-                ]
-                for name in RATIOS
-            },
-            "verdict": judgement.verdict,
-            "reason_code": judgement.reason_code,
-            "reason": judgement.reason,
-        }
-
-
-def _video(row: dict[str, Any]) -> VideoCoverage | Fault:
-    """A video's coverage, or why there is none."""
-    fault = _fault(row["status"], row["error"]) or _fault(row["boxes_status"], row["boxes_error"])
-    if fault is not None:
-        return fault
-    ratios = [row[name] for name in RATIOS]
-    if None in ratios:
-        return Fault(
-            Status.NO_FRAMES,
-            "ocr_boxes has nothing of it; materialise sampled_frames and ocr_boxes again",
-        )
-    try:
-        return VideoCoverage(*ratios)
-    except ValueError as error:
-        return Fault(Status.DETECTOR_FAILED, str(error))
-
-
-def _fault(status: str | None, error: str | None) -> Fault | None:
-    """What a row says is wrong; partitions of earlier versions may have no status."""
-    return None if error is None else Fault(Status(status or Status.UNREADABLE), error)
 
 
 def _kept_line(row: dict[str, Any]) -> str:

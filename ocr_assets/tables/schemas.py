@@ -28,6 +28,14 @@ def _status(description: str, *, nullable: bool = False) -> dy.String:
     )
 
 
+def _place(description: str) -> dy.List:
+    return _nested(
+        dy.Float64(nullable=True, min=0, max=1),
+        f"{description}; null if unreadable, and in partitions of earlier versions",
+        nullable=True,
+    )
+
+
 class VideoManifest(dy.Schema):
     """One row per video of every sample; a sample without videos has one row of its own."""
 
@@ -211,6 +219,13 @@ class FilteredDataset(dy.Schema):
         dy.Float64(nullable=True, min=0, max=1),
         "Per video: share of the frame under text, most of any frame; null if unreadable",
     )
+    subtitle_zone_ratio = _place("Per video: share of the frame that is text in its bottom quarter")
+    corner_ratio = _place("Per video: share of the frame that is text in its four corners")
+    centre_ratio = _place("Per video: share of the frame that is text in its middle")
+    static_text_ratio = _place(
+        "Per video: share of the frame under text that all its frames have in the same place, null "
+        "for a single frame"
+    )
     verdict = dy.String(
         check=lambda column: column.is_in([KEEP, DROP, QUARANTINE]),
         description="`keep`, `drop` or `quarantine`",
@@ -221,4 +236,9 @@ class FilteredDataset(dy.Schema):
         description="`ok` if kept, else why it is not; null in partitions of earlier versions",
     )
     reason = dy.String(min_length=1, description="The verdict as a sentence with its numbers")
+    rule = dy.String(
+        nullable=True,
+        description="The thresholds that gave the verdict, as a JSON object; null in partitions of "
+        "earlier versions",
+    )
     sample_json = dy.String(description="The sample's keys other than its videos, as JSON object")
