@@ -294,3 +294,15 @@ def test_a_failed_run_says_which_step_and_why_in_one_line(tmp_path: Path) -> Non
     (line,) = done.stderr.splitlines()
     assert line.startswith("ocr-assets: video_manifest failed: ")
     assert ".jsonl. What to do: put the day's videos there" in line
+
+
+def test_help_waits_for_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys; from ocr_assets.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(sorted({'dagster', 'polars', 'torch', 'av'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

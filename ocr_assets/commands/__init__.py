@@ -1,0 +1,1 @@
+"""The commands of `ocr-assets`, one file each: its arguments and what runs it."""

@@ -1,0 +1,47 @@
+"""What came of a day, as a table on the terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ocr_assets.plain_text import printable
+from ocr_assets.runs import DaySummary
+
+ROWS = 50
+SAMPLE_WIDTH = 36
+
+
+def print_day(summary: DaySummary) -> None:
+    """Prints the first samples with their verdicts, the counts, and where everything is."""
+    table = Table(box=box.SIMPLE)
+    shown = summary.samples[:ROWS]
+    names = [Text(printable(sample.sample_id)) for sample in shown]
+    longest = max((name.cell_len for name in names), default=len("sample"))
+    table.add_column("sample", width=min(longest, SAMPLE_WIDTH), overflow="fold")
+    for column in ("verdict", "ratio", "union"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for name, sample in zip(names, shown, strict=True):
+        table.add_row(
+            name,
+            Text(sample.verdict),
+            Text(_ratios(sample.ocr_area_ratio)),
+            Text(_ratios(sample.union_area_ratio)),
+            Text(printable(sample.reason)),
+        )
+    console = Console()
+    console.print(table)
+    if len(summary.samples) > ROWS:
+        console.print(f"and {len(summary.samples) - ROWS} more, in filtered_dataset")
+    console.print(
+        f"{summary.date}: {summary.kept} kept, {summary.dropped} dropped, "
+        f"{summary.quarantined} quarantined in {summary.seconds:.0f} s"
+    )
+    print(f"tables: {printable(summary.tables)}\nkept:   {printable(summary.kept_jsonl)}")
+
+
+def _ratios(ratios: Sequence[float | None]) -> str:
+    return ", ".join("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)

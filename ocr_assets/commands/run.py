@@ -1,0 +1,122 @@
+"""`ocr-assets run`: the videos of one day, filtered."""
+
+import argparse
+import dataclasses
+import datetime as dt
+import json
+from pathlib import Path
+from typing import get_args
+
+from ocr_assets.commands.arguments import (
+    Commands,
+    add_data,
+    add_filter_rule,
+    day,
+    filter_rule,
+    parsed_day,
+    refuse_what_is_no_folder,
+    today,
+)
+from ocr_assets.commands.exit_codes import SUCCEEDED
+from ocr_assets.gpu.placement import DevicePolicy
+from ocr_assets.settings import Layout
+from ocr_assets.video.sampling import SamplingRule
+
+EARLIEST = dt.date(1970, 1, 1)  # no file was modified before
+
+
+def add_run(commands: Commands) -> None:
+    """Adds the command."""
+    run = commands.add_parser("run", help="filter the videos of one day")
+    run.add_argument("--source", type=Path, required=True, help="folder that holds the videos")
+    add_data(run)
+    run.add_argument(
+        "--date",
+        type=day,
+        metavar="YYYY-MM-DD",
+        help="the day (default: the latest that the source has a folder or JSONL for, else today)",
+    )
+    run.add_argument(
+        "--layout",
+        choices=get_args(Layout),
+        help=(
+            "how the source tells the days apart (default: auto, a JSONL or a folder a day; "
+            "whole_folder if the source has neither for any day)"
+        ),
+    )
+    add_filter_rule(run)
+    run.add_argument(
+        "--frame-sample-num", type=int, default=3, metavar="N", help="frames per video (default: 3)"
+    )
+    run.add_argument(
+        "--sample-every-seconds", type=float, metavar="S", help="a frame every S seconds instead"
+    )
+    run.add_argument(
+        "--device",
+        choices=get_args(DevicePolicy),
+        help=(
+            "where to detect (default: what OCR_ASSETS_EASYOCR_DEVICE says, else auto, a GPU if "
+            "there is one)"
+        ),
+    )
+    run.add_argument(
+        "--allow-outside-source",
+        action="store_true",
+        help="let links and a JSONL's paths lead to files outside the source",
+    )
+    run.add_argument(
+        "--max-quarantined-share",
+        type=float,
+        metavar="X",
+        help=(
+            "fail, and leave the dataset as it was, if a greater share of the videos is "
+            "quarantined (default: 0.5; a few bad files do not count)"
+        ),
+    )
+    run.add_argument("--json", action="store_true", help="print a summary object and nothing else")
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from ocr_assets.commands.day_table import print_day
+    from ocr_assets.runs import DayRequest, run_day
+    from ocr_assets.tables.partitioned import addressable
+
+    if not options.source.is_dir():
+        parser.error(f"--source {options.source} is not a folder")
+    refuse_what_is_no_folder(parser, "--data", options.data)
+    if options.date is not None and options.date > today():
+        parser.error(f"--date {options.date} is in the future")
+    if options.date is not None and options.date < EARLIEST:
+        parser.error(f"--date {options.date} is before {EARLIEST}")
+    dates = _dates_of(options.source)
+    try:
+        request = DayRequest(
+            source=options.source,
+            data=addressable(options.data),
+            date=options.date or max((date for date in dates if date <= today()), default=today()),
+            layout=options.layout or ("auto" if dates else "whole_folder"),
+            sampling=SamplingRule(options.frame_sample_num, options.sample_every_seconds),
+            rule=filter_rule(options),
+            device=options.device,
+            allow_outside_source=options.allow_outside_source,
+            max_quarantined_share=options.max_quarantined_share,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    summary = run_day(request, quiet=options.json)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(summary)))
+    else:
+        print_day(summary)
+    return SUCCEEDED
+
+
+def _dates_of(source: Path) -> set[dt.date]:
+    """The days that a source has a folder or a JSONL for."""
+    names = (
+        entry.name if entry.is_dir() else entry.stem
+        for entry in source.iterdir()
+        if entry.is_dir() or entry.suffix == ".jsonl"
+    )
+    return {date for name in names if (date := parsed_day(name)) is not None}
