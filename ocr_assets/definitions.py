@@ -1,8 +1,9 @@
-"""What Dagster loads: four assets, their checks, a job, a schedule, sensors and resources."""
+"""What Dagster loads: five assets, their checks, a job, a schedule, sensors and resources."""
 
 import dagster as dg
 
 from ocr_assets import settings
+from ocr_assets.assets.coverage_report import coverage_report
 from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
@@ -19,7 +20,7 @@ from ocr_assets.resources.video_source import VideoSource
 easyocr = configured(EasyOCRResource, "easyocr")
 
 defs = dg.Definitions(
-    assets=[video_manifest, sampled_frames, ocr_boxes, filtered_dataset],
+    assets=[video_manifest, sampled_frames, ocr_boxes, filtered_dataset, coverage_report],
     asset_checks=all_checks,
     jobs=[daily_job],
     schedules=[daily_schedule],

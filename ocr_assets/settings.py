@@ -170,6 +170,11 @@ def _field(variable: str, text: str) -> Any:
         raise SettingError(f"{variable}={text!r} is not JSON: {error}") from error
 
 
+def reports_folder(root: str | Path, date: dt.date) -> Path:
+    """The reports of one day, beside the tables."""
+    return Path(root) / "reports" / date.isoformat()
+
+
 def kept_jsonl(root: str | Path, date: dt.date) -> Path:
     """The kept samples of one day in Data-Juicer's form, beside the tables."""
     return Path(root) / "kept" / date.isoformat() / "kept.jsonl"

@@ -6,9 +6,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocr_assets.assets.box_columns import boxes_column
 from ocr_assets.coverage import union_area_ratio
 from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
+from ocr_assets.tables.box_columns import boxes_column
 from ocr_assets.text_places import PLACE_RATIOS, place_ratios
 
 WIDTH, HEIGHT = 400, 200

@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from ocr_assets.assets.box_columns import boxes_column, boxes_of
 from ocr_assets.assets.reused_boxes import ReusedBoxes
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.ocr.canvas import Picture
@@ -16,6 +15,7 @@ from ocr_assets.ocr.pipeline import FrameToDo
 from ocr_assets.progress import Progress
 from ocr_assets.reasons import Status
 from ocr_assets.reports.contact_sheet import ContactSheet
+from ocr_assets.tables.box_columns import boxes_column, boxes_of
 from ocr_assets.tables.schemas import OcrBoxes
 from ocr_assets.video.images import decode_image
 

@@ -1,4 +1,4 @@
-"""What the four assets have in common: a table by days, and a step that does one or several."""
+"""What the assets have in common: a partition a day, and a step that does one or several."""
 
 import datetime as dt
 import traceback
@@ -27,7 +27,7 @@ DayWork = Callable[[dt.date], dict[str, Any]]
 
 
 def daily_asset(
-    schema: type[dy.Schema],
+    schema: type[dy.Schema] | None,
     *,
     kinds: set[str],
     code_version: str,
@@ -35,10 +35,10 @@ def daily_asset(
     pool: str | None = None,
     freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> Callable[[Step], dg.AssetsDefinition]:
-    """An asset that is a Delta table of days.
+    """An asset of days: a Delta table, or files.
 
     Args:
-        schema: The table's.
+        schema: The table's; None if it is files.
         kinds: What it is made with.
         code_version: Changes when its rows would be others for the same input.
         deps: The assets that it reads.
@@ -60,9 +60,11 @@ def daily_asset(
                 pool=pool,
                 group_name=settings.GROUP,
                 owners=settings.OWNERS,
-                kinds=kinds | {"deltalake"},
+                kinds=kinds if schema is None else kinds | {"deltalake"},
                 code_version=code_version,
-                metadata={"dagster/column_schema": column_schema(schema)},
+                metadata=(
+                    {} if schema is None else {"dagster/column_schema": column_schema(schema)}
+                ),
             )(step)
 
     return decorate

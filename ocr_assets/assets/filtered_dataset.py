@@ -15,7 +15,9 @@ from ocr_assets.assets.metadata import written
 from ocr_assets.config_fields import number
 from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
 from ocr_assets.plain_text import markdown_text
-from ocr_assets.reports.histogram import histogram_markdown
+from ocr_assets.reports.charts import histogram_chart, markdown_picture
+from ocr_assets.reports.examples import bin_edges
+from ocr_assets.reports.thresholds import histogram
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.json_text import json_text
 from ocr_assets.tables.partitioned import addressable
@@ -32,6 +34,7 @@ FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
 # Metadata lives in the event log, so it is kept small.
 SAMPLES_SHOWN = 20
 CHARACTERS_SHOWN = 200
+HISTOGRAM_WIDTH = 560  # pixels
 
 
 class FilteredDatasetConfig(dg.Config):
@@ -112,11 +115,19 @@ def _filter(
         **counts,
         "drop_share": counts[DROP] / max(writer.row_count, 1),
         f"mean_{rule.metric}": sum(ratios) / max(len(ratios), 1),
-        f"{rule.metric}_histogram": dg.MetadataValue.md(histogram_markdown(ratios)),
+        "histogram": dg.MetadataValue.md(_histogram(ratios, rule)),
         "reasons": dict(reasons.most_common()),
         "quarantined_samples": dg.MetadataValue.md(_table(quarantined)),
         "kept_jsonl": dg.MetadataValue.path(kept),
     }
+
+
+def _histogram(ratios: list[float], rule: FilterRule) -> str:
+    if not ratios:
+        return "No video has a ratio."
+    counts = histogram(pl.Series(ratios), bin_edges().tolist())
+    said = f"Histogram of {rule.metric} of {len(ratios)} videos with the thresholds"
+    return markdown_picture(histogram_chart(counts, rule, HISTOGRAM_WIDTH), said)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

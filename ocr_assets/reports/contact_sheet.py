@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ocr_assets.ocr.boxes import TextBox
+from ocr_assets.reports.pictures import jpeg, small_picture
 
 CELL_WIDTH, CELL_HEIGHT = 256, 192
 COLUMNS = 3
-BOX_COLOUR = (255, 64, 64)
 JPEG_QUALITIES = (70, 40, 20, 10)
 MAX_BYTES = 50_000  # it is kept in the event log
 
@@ -64,10 +64,10 @@ class ContactSheet:
         rows = [
             np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)
         ]
-        bgr = np.vstack(rows)[:, :, ::-1]
+        rgb = np.vstack(rows)
         data = b""
         for quality in JPEG_QUALITIES:
-            data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+            data = jpeg(rgb, quality)
             if len(data) <= MAX_BYTES:
                 break
         return data
@@ -82,16 +82,11 @@ class ContactSheet:
 
 
 def _cell(rgb: NDArray[np.uint8], boxes: Sequence[TextBox], caption: str) -> NDArray[np.uint8]:
-    height, width = rgb.shape[:2]
-    scale = min(CELL_WIDTH / width, CELL_HEIGHT / height)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    for box in boxes:
-        points = (np.array(box.points) * scale).round().astype(np.int32)
-        cv2.polylines(small, [points], isClosed=True, color=BOX_COLOUR, thickness=1)
+    small = small_picture(rgb, boxes, CELL_WIDTH, CELL_HEIGHT)
+    height, width = small.shape[:2]
     cell = np.full((CELL_HEIGHT + 16, CELL_WIDTH, 3), 255, np.uint8)
-    top, left = (CELL_HEIGHT - size[1]) // 2, (CELL_WIDTH - size[0]) // 2
-    cell[top : top + size[1], left : left + size[0]] = small
+    top, left = (CELL_HEIGHT - height) // 2, (CELL_WIDTH - width) // 2
+    cell[top : top + height, left : left + width] = small
     cv2.putText(
         cell,
         caption,

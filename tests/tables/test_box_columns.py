@@ -1,8 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocr_assets.assets.box_columns import DTYPE, boxes_column, boxes_of
 from ocr_assets.ocr.boxes import TextBox
+from ocr_assets.tables.box_columns import DTYPE, boxes_column, boxes_of
 
 numbers = st.floats(-1e6, 1e6)
 boxes = st.builds(

@@ -1,0 +1,94 @@
+"""What people look at to choose a threshold."""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from ocr_assets import settings
+from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.coverage import FilterRule
+from ocr_assets.reports.charts import markdown_picture, overview_chart
+from ocr_assets.reports.costs import STAGES, detection_cost, stage_costs
+from ocr_assets.reports.coverage_page import CoverageReport, coverage_html
+from ocr_assets.reports.examples import choose_examples
+from ocr_assets.reports.heat_map import heat_map
+from ocr_assets.reports.pictures import frame_pictures
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.partitioned import addressable
+from ocr_assets.tables.replace_file import replace_file
+from ocr_assets.verdicts import rule_of
+
+
+class RuleUnknownError(RuntimeError):
+    """The samples do not say what they were judged by."""
+
+
+@daily_asset(
+    None,
+    deps=["sampled_frames", "ocr_boxes", "filtered_dataset"],
+    kinds={"html", "altair"},
+    code_version="1",
+)
+def coverage_report(
+    context: dg.AssetExecutionContext, tables: Tables
+) -> dg.MaterializeResult[None]:
+    """One HTML file that shows what the thresholds keep and drop, and what others would.
+
+    It opens from disk and loads nothing. Its thresholds can be dragged: the counts follow at once.
+    """
+    return each_day(context, lambda date: _report(context, date, tables))
+
+
+def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) -> dict[str, Any]:
+    samples = tables.filtered_dataset.scan(date).sort("sample_index").collect()
+    rules = samples["rule"].unique().to_list()
+    if None in rules or len(rules) > 1:
+        raise RuleUnknownError(
+            f"filtered_dataset of {date} was made by an earlier version; materialise it again, "
+            "which needs no OCR"
+        )
+    rule = rule_of(rules[0]) if rules else FilterRule()
+    examples = choose_examples(samples, rule)
+    video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}
+    pictures = frame_pictures(tables.sampled_frames, tables.ocr_boxes, date, video_ids)
+    reported = _reported(context.instance, date)
+    report = CoverageReport(
+        date=date.isoformat(),
+        data=str(addressable(tables.root)),
+        rule=rule,
+        samples=samples,
+        examples=examples,
+        pictures={picture.video_id: picture for picture in pictures},
+        heat_map=heat_map(tables.ocr_boxes, date),
+        stages=stage_costs(reported, int(samples["paths"].list.len().sum())),
+        detection=detection_cost(reported),
+    )
+    html = coverage_html(report).encode()
+    overview = overview_chart(report.bins(rule.metric), rule, report.heat_map)
+    folder = settings.reports_folder(addressable(tables.root), date)
+    with replace_file(folder / "coverage.html") as file:
+        file.write(html.decode())
+    context.log.info(f"{folder / 'coverage.html'}, {len(html) / 1e6:.1f} MB")
+    return {
+        "report": dg.MetadataValue.path(folder / "coverage.html"),
+        "bytes": len(html),
+        "pictures": len(report.pictures),
+        "overview": dg.MetadataValue.md(
+            markdown_picture(overview, "Histogram of the ratio, and where on the frame text is")
+        ),
+    }
+
+
+def _reported(instance: dg.DagsterInstance, date: dt.date) -> dict[str, Mapping[str, Any]]:
+    """The metadata of each step's latest materialisation of the day, as far as it is recorded."""
+    reported: dict[str, Mapping[str, Any]] = {}
+    for stage in STAGES:
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(stage), asset_partitions=[date.isoformat()]), limit=1
+        ).records
+        if records and records[0].asset_materialization is not None:
+            metadata = records[0].asset_materialization.metadata
+            reported[stage] = {name: entry.value for name, entry in metadata.items()}
+    return reported

@@ -1,0 +1,322 @@
+"""The report of a day as one HTML file that needs nothing else: no server, no network."""
+
+import base64
+import functools
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+import polars as pl
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from ocr_assets.coverage import METRICS, FilterRule
+from ocr_assets.plain_text import printable
+from ocr_assets.reasons import MEANINGS
+from ocr_assets.reports import charts
+from ocr_assets.reports.costs import DetectionCost, StageCost
+from ocr_assets.reports.examples import PER_REASON, Examples, bin_edges
+from ocr_assets.reports.pictures import FramePicture
+from ocr_assets.reports.thresholds import all_profiles, histogram, threshold_grid
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
+
+FILES = "page_files"
+NAME_CHARACTERS = 300
+MEANINGS_OF_METRICS = {
+    "ocr_area_ratio": "area of all boxes / area of the frame, mean over the frames",
+    "union_area_ratio": "share of the frame under text, mean over the frames",
+    "max_union_area_ratio": "share of the frame under text, of the most covered frame",
+    "subtitle_zone_ratio": "share of the frame that is text in its bottom quarter",
+    "corner_ratio": "share of the frame that is text in its four corners",
+    "centre_ratio": "share of the frame that is text in its middle",
+    "static_text_ratio": "share of the frame under text that stays in its place, as watermarks do",
+}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CoverageReport:
+    """What a report is made of.
+
+    Attributes:
+        date: The day, as YYYY-MM-DD.
+        data: The folder of the tables.
+        rule: What the samples were judged by.
+        samples: Rows of `filtered_dataset`.
+        examples: Which of them to show.
+        pictures: By video_id.
+        heat_map: (27, 48), shares of the frames with text there.
+        stages: What each step took.
+        detection: How the detector got on; None if it is not known.
+    """
+
+    date: str
+    data: str
+    rule: FilterRule
+    samples: pl.DataFrame
+    examples: Examples
+    pictures: Mapping[str, FramePicture]
+    heat_map: NDArray[np.float64]
+    stages: Sequence[StageCost]
+    detection: DetectionCost | None
+
+    def counts(self) -> dict[str, int]:
+        """Samples by verdict."""
+        return {
+            verdict: int((self.samples["verdict"] == verdict).sum())
+            for verdict in (KEEP, DROP, QUARANTINE)
+        }
+
+    def bins(self, metric: str) -> list[int]:
+        """Videos by ratio, in the bins of `bin_edges`."""
+        ratios = self.samples[metric].explode().drop_nulls()
+        return histogram(ratios, bin_edges().tolist())
+
+
+def coverage_html(report: CoverageReport) -> str:
+    """The page.
+
+    Whatever names of files hold is text in it, and its policy lets no other script run and nothing
+    be loaded.
+    """
+    script, vega = _file("explorer.js"), _vega_library()
+    shown = _Shown(report)
+    page = {
+        "date": report.date,
+        "data": printable(report.data),
+        "rule": report.rule,
+        "summary": _summary(report),
+        "counts": report.counts(),
+        "metrics": _metrics(report.samples),
+        "several_videos": bool((report.samples["paths"].list.len() > 1).any()),
+        "most_covered": shown.figures(report.examples.most_covered),
+        "random_kept": shown.figures(report.examples.random_kept),
+        "quarantined": _quarantined(report.samples),
+        "heat_map_alt": _where(report),
+        "stages": report.stages,
+        "detection": _detection(report.detection),
+        "data_json": _for_script(_data(report, shown)),
+    }
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(_file("report.html.jinja")).render(
+        page=page,
+        style=Markup(_file("report.css")),
+        vega=Markup(vega),
+        script=Markup(script),
+        script_hashes=[_hash(vega), _hash(script)],
+    )
+
+
+class _Shown:
+    """The samples that are shown by name, as the page takes them."""
+
+    def __init__(self, report: CoverageReport) -> None:
+        self._report = report
+        self._pictured = dict(reversed(report.examples.pictured))
+        shown = report.examples.shown
+        rows = report.samples[shown].iter_rows(named=True)
+        self.rows: dict[int, Row] = dict(zip(shown, rows, strict=True))
+
+    def examples(self) -> list[Row]:
+        return [self._example(place, row) for place, row in self.rows.items()]
+
+    def figures(self, pairs: Sequence[tuple[int, int]]) -> list[Row]:
+        found = []
+        for sample, video in pairs:
+            row = self.rows[sample]
+            picture = self._picture(row, video)
+            if picture is not None:
+                ratio = row[self._report.rule.metric][video]
+                found.append(
+                    picture
+                    | {
+                        "sample_id": name_shown(row["sample_id"]),
+                        "path": name_shown(row["paths"][video]),
+                        "verdict": row["verdict"],
+                        "ratio": "-" if ratio is None else f"{ratio:.3f}",
+                    }
+                )
+        return found
+
+    def _example(self, place: int, row: Row) -> Row:
+        video = self._pictured.get(place)
+        picture = self._picture(row, video) if video is not None else None
+        return {
+            "id": name_shown(row["sample_id"]),
+            "path": _paths(row["paths"]),
+            "verdict": row["verdict"],
+            "reason": name_shown(row["reason"]),
+            "ratios": {metric: row[metric] for metric in METRICS},
+            "picture": picture and picture | {"video": video},
+        }
+
+    def _picture(self, row: Row, video: int) -> Row | None:
+        picture = self._report.pictures.get(row["video_ids"][video])
+        if picture is None:
+            return None
+        boxes = f"{picture.boxes} text box{'' if picture.boxes == 1 else 'es'}"
+        return {
+            "jpeg": base64.b64encode(picture.jpeg).decode(),
+            "width": picture.width,
+            "height": picture.height,
+            "alt": (
+                f"Frame {picture.frame_index + 1} of {picture.frames} of "
+                f"{name_shown(row['paths'][video])}: {boxes} outlined, on "
+                f"{picture.union_area_ratio:.1%} of it"
+            ),
+        }
+
+
+def name_shown(text: str) -> str:
+    """A name on one line, without its middle if it is long."""
+    plain = printable(text)
+    half = NAME_CHARACTERS // 2
+    return plain if len(plain) <= NAME_CHARACTERS else f"{plain[:half]} ... {plain[-half:]}"
+
+
+def _paths(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{name_shown(paths[0])}{more}" if paths else "no videos"
+
+
+def _data(report: CoverageReport, shown: _Shown) -> Row:
+    """What the script works with."""
+    grid = threshold_grid(report.rule)
+    without_videos = report.samples.filter(pl.col("paths").list.len() == 0)["verdict"]
+    return {
+        "rule": {
+            "metric": report.rule.metric,
+            "any_or_all": report.rule.any_or_all,
+            "min_area_ratio": report.rule.min_area_ratio,
+            "max_area_ratio": min(report.rule.max_area_ratio, float(grid[-1])),
+        },
+        "metrics": _metrics(report.samples),
+        "thresholds": grid.tolist(),
+        "profiles": all_profiles(report.samples, grid),
+        "without_videos": {
+            verdict: int((without_videos == verdict).sum()) for verdict in (KEEP, DROP, QUARANTINE)
+        },
+        "edges": bin_edges().tolist(),
+        "bins": {metric: report.bins(metric) for metric in METRICS},
+        "videos": {metric: report.samples[metric].explode().count() for metric in METRICS},
+        "examples": shown.examples(),
+        "histogram": charts.vega(
+            charts.histogram_chart(report.bins(report.rule.metric), report.rule)
+        ),
+        "heat_map": charts.vega(charts.heat_map_chart(report.heat_map)),
+        "command": (
+            f"ocr-assets explore --data {shlex.quote(printable(report.data))} "
+            f"--date {report.date} --apply"
+        ),
+    }
+
+
+def _metrics(samples: pl.DataFrame) -> list[Row]:
+    metrics = []
+    for metric in METRICS:
+        ratios = samples[metric].explode().drop_nulls()
+        metrics.append(
+            {
+                "name": metric,
+                "short": metric.removesuffix("_ratio").replace("_", " "),
+                "meaning": MEANINGS_OF_METRICS[metric],
+                "mean": f"{float(np.mean(ratios.to_numpy())):.4f}" if len(ratios) else "-",
+                "above_zero": f"{int((ratios > 0).sum()):,} of {len(ratios):,}",
+            }
+        )
+    return metrics
+
+
+def _summary(report: CoverageReport) -> str:
+    counts, rule = report.counts(), report.rule
+    if report.samples.is_empty():
+        return "The day has no samples."
+    return (
+        f"{report.samples.height:,} samples: {counts[KEEP]:,} kept, {counts[DROP]:,} dropped, "
+        f"{counts[QUARANTINE]:,} quarantined. In use: {rule.metric} from {rule.min_area_ratio:g} "
+        f"to {rule.max_area_ratio:g}, of {rule.any_or_all} of a sample's videos."
+    )
+
+
+def _quarantined(samples: pl.DataFrame) -> list[Row]:
+    groups = []
+    quarantined = samples.filter(pl.col("verdict") == QUARANTINE)
+    for (reason_code,), rows in quarantined.group_by("reason_code", maintain_order=True):
+        groups.append(
+            {
+                "reason_code": reason_code,
+                "count": f"{rows.height:,}",
+                "meaning": MEANINGS.get(reason_code, ""),
+                "samples": [
+                    {
+                        "sample_id": name_shown(row["sample_id"]),
+                        "path": _paths(row["paths"]),
+                        "reason": name_shown(row["reason"]),
+                    }
+                    for row in rows.head(PER_REASON).iter_rows(named=True)
+                ],
+            }
+        )
+    return sorted(groups, key=lambda group: str(group["reason_code"]))
+
+
+def _where(report: CoverageReport) -> str:
+    """The heat map in words."""
+    row, column = divmod(int(report.heat_map.argmax()), report.heat_map.shape[1])
+    rows, columns = report.heat_map.shape
+    most = float(report.heat_map.max())
+    if most == 0:
+        return "No frame has text."
+    return (
+        f"Of all sampled frames, at most {most:.1%} have text in one place: "
+        f"{(row + 0.5) / rows:.0%} down and {(column + 0.5) / columns:.0%} across. "
+        "Dashed lines border the subtitle zone, the corners and the centre."
+    )
+
+
+def _detection(cost: DetectionCost | None) -> list[tuple[str, str]]:
+    if cost is None:
+        return []
+    devices = ", ".join(f"{device} {share:.0%}" for device, share in cost.device_share.items())
+    return [
+        ("frames detected", f"{cost.frames:,}"),
+        ("of them known already", f"{cost.frames_reused:,}"),
+        ("frames per second", f"{cost.frames_per_second:.1f}"),
+        ("devices", devices or "none"),
+        ("moves to another device", f"{cost.fallbacks:,}"),
+        ("waits for memory", f"{cost.waits:,} ({cost.wait_seconds:.0f} s)"),
+        ("out of memory", f"{cost.out_of_memory:,}"),
+        ("peak GPU memory", f"{cost.gpu_peak_bytes / 2**30:.2f} GiB"),
+    ]
+
+
+def _for_script(value: Row) -> Markup:
+    """JSON that no name can end the script element from, nor begin another one."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _file(name: str) -> str:
+    return (resources.files("ocr_assets.reports") / FILES / name).read_text("utf-8")
+
+
+@functools.cache
+def _vega_library() -> str:
+    """Vega, for the page to draw its charts with."""
+    import vl_convert
+
+    library: str = vl_convert.javascript_bundle("window.vega = vega;")
+    return library.replace("</script", "<\\/script")

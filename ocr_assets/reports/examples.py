@@ -1,0 +1,137 @@
+"""Which samples of a day are shown by name, and which of them with a picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ocr_assets.coverage import METRICS, FilterRule
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
+
+# A day of no more samples is shown whole.
+ALL_SAMPLES = 2000
+PER_BIN = 12
+PER_REASON = 20
+NEAREST = 12
+MOST_COVERED = 12
+RANDOM_KEPT = 12
+PICTURES_PER_BIN = 4
+BINS = 40
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The choice, as row numbers of the day's samples.
+
+    Attributes:
+        shown: Samples to show by name: all, or for each metric some from every range of it.
+        pictured: (sample, video) pairs to show with a picture.
+        most_covered: The same, most covered first.
+        random_kept: The same, kept ones in no particular order.
+    """
+
+    shown: list[int]
+    pictured: list[tuple[int, int]]
+    most_covered: list[tuple[int, int]]
+    random_kept: list[tuple[int, int]]
+
+
+def choose_examples(samples: pl.DataFrame, rule: FilterRule) -> Examples:
+    """Chooses what to show; the same samples every time.
+
+    Args:
+        samples: Rows of `filtered_dataset`.
+        rule: What they were judged by.
+    """
+    random = np.random.default_rng(SEED)
+    judged = _ratios(samples, rule.metric)
+    pictured = _pictured(judged, rule, random)
+    most_covered = _pairs(
+        _ratios(samples, "max_union_area_ratio")
+        .filter(pl.col("ratio") > 0)
+        .sort("ratio", "sample", "video", descending=[True, False, False])
+        .unique("sample", maintain_order=True)
+        .head(MOST_COVERED)
+    )
+    kept = _ratios(samples.with_columns(kept=pl.col("verdict") == KEEP), rule.metric, "kept")
+    kept = kept.unique("sample", maintain_order=True)
+    random_kept = _pairs(_some(kept, RANDOM_KEPT, random))
+    return Examples(
+        shown=_shown(samples, [*pictured, *most_covered, *random_kept], random),
+        pictured=list(dict.fromkeys([*pictured, *most_covered, *random_kept])),
+        most_covered=most_covered,
+        random_kept=random_kept,
+    )
+
+
+def bin_edges(bins: int = BINS) -> NDArray[np.float64]:
+    """Edges from 0 to 1, closer together near 0, where most ratios are."""
+    return (np.arange(bins + 1) / bins) ** 2
+
+
+def _pictured(
+    judged: pl.DataFrame, rule: FilterRule, random: np.random.Generator
+) -> list[tuple[int, int]]:
+    """The nearest on both sides of the bounds, and some from everywhere for other bounds."""
+    chosen: list[tuple[int, int]] = []
+    for bound in (rule.max_area_ratio, rule.min_area_ratio):
+        above = judged.filter(pl.col("ratio") > bound).sort("ratio", "sample").head(NEAREST)
+        below = judged.filter(pl.col("ratio") <= bound)
+        below = below.sort("ratio", "sample", descending=[True, False]).head(NEAREST)
+        chosen += [*_pairs(above), *_pairs(below)]
+    for one in _bins(judged):
+        chosen += _pairs(_some(one, PICTURES_PER_BIN, random))
+    return list(dict.fromkeys(chosen))
+
+
+def _shown(
+    samples: pl.DataFrame, pictured: list[tuple[int, int]], random: np.random.Generator
+) -> list[int]:
+    if samples.height <= ALL_SAMPLES:
+        return list(range(samples.height))
+    chosen = {sample for sample, _ in pictured}
+    for metric in METRICS:
+        for one in _bins(_ratios(samples, metric)):
+            chosen.update(_some(one, PER_BIN, random)["sample"].to_list())
+    rows = samples.select("verdict", "reason_code").with_row_index("sample")
+    for verdict in (DROP, QUARANTINE):
+        for _, one in rows.filter(pl.col("verdict") == verdict).group_by(
+            "reason_code", maintain_order=True
+        ):
+            chosen.update(one.head(PER_REASON)["sample"].to_list())
+    return sorted(chosen)
+
+
+def _ratios(samples: pl.DataFrame, metric: str, only: str | None = None) -> pl.DataFrame:
+    """(sample, video, ratio) of every video whose ratio is known."""
+    rows = samples.with_row_index("sample")
+    if only is not None:
+        rows = rows.filter(only)
+    return (
+        rows.select(
+            pl.col("sample").cast(pl.Int64),
+            pl.int_ranges(pl.col(metric).list.len().cast(pl.Int64)).alias("video"),
+            pl.col(metric).alias("ratio"),
+        )
+        .filter(pl.col("ratio").list.len() > 0)
+        .explode("video", "ratio")
+        .drop_nulls("ratio")
+    )
+
+
+def _bins(ratios: pl.DataFrame) -> list[pl.DataFrame]:
+    # Ratios above 1 are in a bin of their own.
+    places = np.searchsorted(bin_edges(), ratios["ratio"].to_numpy(), side="right")
+    return ratios.with_columns(bin=pl.Series(places)).partition_by("bin", maintain_order=True)
+
+
+def _some(rows: pl.DataFrame, most: int, random: np.random.Generator) -> pl.DataFrame:
+    if rows.height <= most:
+        return rows
+    return rows[np.sort(random.choice(rows.height, most, replace=False))]
+
+
+def _pairs(rows: pl.DataFrame) -> list[tuple[int, int]]:
+    return [(int(sample), int(video)) for sample, video in rows.select("sample", "video").rows()]

@@ -1,0 +1,333 @@
+// The report's own part: counts what thresholds would do, from the small tables in #data.
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const VERDICTS = ["keep", "drop", "quarantine"];
+const [KEEP, DROP, QUARANTINE] = [0, 1, 2];
+const ROWS_SHOWN = 100;
+const PICTURES_SHOWN = 8;
+const thresholds = data.thresholds;
+const element = (id) => document.getElementById(id);
+
+function decoded(text, Type) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  return new Type(bytes.buffer);
+}
+
+const profiles = Object.fromEntries(
+  Object.entries(data.profiles).map(([metric, encoded]) => [
+    metric,
+    {
+      verdicts: decoded(encoded.verdicts, Uint8Array),
+      unread: decoded(encoded.unread, Uint8Array),
+      lengths: decoded(encoded.lengths, Uint32Array),
+      cells: decoded(encoded.cells, Uint16Array),
+      counts: decoded(encoded.counts, Uint32Array),
+    },
+  ]),
+);
+
+const placeOf = (bound) => {
+  const place = thresholds.findIndex((threshold) => threshold >= bound);
+  return place < 0 ? thresholds.length - 1 : place;
+};
+const inUse = {
+  metric: data.rule.metric,
+  anyOrAll: data.rule.any_or_all,
+  low: placeOf(data.rule.min_area_ratio),
+  high: placeOf(data.rule.max_area_ratio),
+};
+const chosen = { ...inUse };
+let moved = "high";
+
+// A sample's verdict, as `judge_sample` gives it.
+function verdict(within, outside, unread, anyOrAll) {
+  if (within + outside + unread === 0) return KEEP;
+  if (anyOrAll === "any" && within) return KEEP;
+  if (anyOrAll === "all" && outside) return DROP;
+  if (unread) return QUARANTINE;
+  return outside ? DROP : KEEP;
+}
+
+// moves[now][then] is how many samples go from one verdict to the other.
+function countMoves(choice) {
+  const moves = VERDICTS.map(() => [0, 0, 0]);
+  VERDICTS.forEach((name, now) => (moves[now][now] = data.without_videos[name]));
+  const { verdicts, unread, lengths, cells, counts } = profiles[choice.metric];
+  const [first, last] = [2 * choice.low, 2 * choice.high];
+  let begin = 0;
+  for (let index = 0; index < counts.length; index++) {
+    let within = 0;
+    const end = begin + lengths[index];
+    for (let place = begin; place < end; place++) {
+      if (cells[place] >= first && cells[place] <= last) within++;
+    }
+    const then = verdict(within, end - begin - within, unread[index], choice.anyOrAll);
+    moves[verdicts[index]][then] += counts[index];
+    begin = end;
+  }
+  return moves;
+}
+
+function exampleVerdict(example, choice) {
+  const ratios = example.ratios[choice.metric];
+  if (ratios.length === 0) return VERDICTS.indexOf(example.verdict);
+  const [low, high] = [thresholds[choice.low], thresholds[choice.high]];
+  const known = ratios.filter((ratio) => ratio !== null);
+  const within = known.filter((ratio) => ratio >= low && ratio <= high).length;
+  return verdict(within, known.length - within, ratios.length - known.length, choice.anyOrAll);
+}
+
+const number = (value) => value.toLocaleString("en-US");
+const shown = (ratio) => (ratio === null ? "-" : ratio.toFixed(3));
+
+function made(tag, text, className) {
+  const node = document.createElement(tag);
+  if (text !== undefined) node.textContent = text;
+  if (className) node.className = className;
+  return node;
+}
+
+function showCounts(moves) {
+  VERDICTS.forEach((name, index) => {
+    const row = document.querySelector(`#counts tr[data-verdict=${name}]`);
+    const now = moves[index].reduce((sum, count) => sum + count, 0);
+    const then = moves.reduce((sum, from) => sum + from[index], 0);
+    const cells = { now, then, come: then - moves[index][index], go: now - moves[index][index] };
+    for (const [cell, value] of Object.entries(cells)) {
+      row.querySelector(`.${cell}`).textContent = number(value);
+    }
+  });
+  const changed = changing(moves);
+  element("said").textContent =
+    changed === 0 ? "No sample changes side." : `${number(changed)} samples change side.`;
+}
+
+const changing = (moves) =>
+  moves.flatMap((from, now) => from.filter((_, then) => then !== now)).reduce((a, b) => a + b, 0);
+
+function showSettings(choice) {
+  const [low, high] = [thresholds[choice.low], thresholds[choice.high]];
+  element("yaml").textContent =
+    "ops:\n  filtered_dataset:\n    config:\n" +
+    `      min_area_ratio: ${low}\n      max_area_ratio: ${high}\n` +
+    `      metric: ${choice.metric}\n      any_or_all: ${choice.anyOrAll}\n`;
+  element("command").textContent =
+    `${data.command} --min-area-ratio ${low} --max-area-ratio ${high} ` +
+    `--metric ${choice.metric} --any-or-all ${choice.anyOrAll}`;
+}
+
+function showRows(choice, moves) {
+  const which = element("which").value;
+  const wanted = (now, then) =>
+    which === "all" || (which === "changed" ? now !== then : VERDICTS[then] === which);
+  const rows = data.examples
+    .map((example) => [example, exampleVerdict(example, choice)])
+    .filter(([example, then]) => wanted(VERDICTS.indexOf(example.verdict), then));
+  const bound = thresholds[choice[moved]];
+  const distance = ([example]) =>
+    Math.min(
+      Infinity,
+      ...example.ratios[choice.metric]
+        .filter((ratio) => ratio !== null)
+        .map((ratio) => Math.abs(ratio - bound)),
+    );
+  rows.sort((one, other) => distance(one) - distance(other) || 0);
+  const body = document.querySelector("#rows tbody");
+  body.replaceChildren(
+    ...rows.slice(0, ROWS_SHOWN).map(([example, then]) => {
+      const row = made("tr");
+      const name = made("th", example.id, "name");
+      name.scope = "row";
+      name.title = example.path;
+      row.append(name, made("td", example.verdict), made("td", VERDICTS[then]));
+      if (VERDICTS[then] !== example.verdict) row.className = "changes";
+      for (const metric of data.metrics) {
+        row.append(made("td", example.ratios[metric.name].map(shown).join(", ")));
+      }
+      row.append(made("td", example.reason));
+      return row;
+    }),
+  );
+  let total = 0;
+  moves.forEach((from, now) =>
+    from.forEach((count, then) => (total += wanted(now, then) ? count : 0)),
+  );
+  element("shown").textContent =
+    `${number(Math.min(rows.length, ROWS_SHOWN))} of ${number(total)}, nearest to the threshold first`;
+}
+
+function picture(example, ratio, then) {
+  const figure = made("figure", undefined, "frame");
+  const image = made("img");
+  image.src = `data:image/jpeg;base64,${example.picture.jpeg}`;
+  image.alt = example.picture.alt;
+  image.width = example.picture.width;
+  image.height = example.picture.height;
+  const caption = made("figcaption");
+  caption.append(
+    made("span", example.id, "name"),
+    ` ${VERDICTS[then]}, ${shown(ratio)}`,
+    made("span", example.path, "path"),
+  );
+  figure.append(image, caption);
+  return figure;
+}
+
+function showPictures(choice) {
+  const bound = thresholds[choice[moved]];
+  const near = data.examples
+    .filter((example) => example.picture)
+    .map((example) => [example, example.ratios[choice.metric][example.picture.video]])
+    .filter(([, ratio]) => ratio !== null)
+    .sort(([, one], [, other]) => Math.abs(one - bound) - Math.abs(other - bound));
+  for (const [id, belongs] of [
+    ["above", (ratio) => ratio > bound],
+    ["below", (ratio) => ratio <= bound],
+  ]) {
+    const figures = near
+      .filter(([, ratio]) => belongs(ratio))
+      .slice(0, PICTURES_SHOWN)
+      .map(([example, ratio]) => picture(example, ratio, exampleVerdict(example, choice)));
+    element(id).replaceChildren(...(figures.length ? figures : [made("p", "Nothing.")]));
+  }
+  const name = moved === "high" ? "the greatest ratio that is kept" : "the least ratio that is kept";
+  element("above-title").textContent = `Just above ${bound}, ${name}`;
+  element("below-title").textContent = `Just below ${bound}, or on it`;
+}
+
+function chart(id, specification) {
+  return new vega.View(vega.parse(specification), {
+    renderer: "svg",
+    container: element(id),
+    hover: true,
+  });
+}
+
+const histogram = chart("histogram", data.histogram);
+histogram.runAsync().then(() => chart("heat-map", data.heat_map).runAsync());
+
+function showHistogram(choice, metricChanged) {
+  histogram.signal("low", thresholds[choice.low]).signal("high", thresholds[choice.high]);
+  if (metricChanged) {
+    const counts = data.bins[choice.metric];
+    histogram.data(
+      "bins",
+      counts.map((videos, index) => ({
+        begin: data.edges[index],
+        end: data.edges[index + 1],
+        videos,
+      })),
+    );
+  }
+  histogram.runAsync();
+  const [low, high] = [thresholds[choice.low], thresholds[choice.high]];
+  element("histogram").setAttribute(
+    "aria-label",
+    `Histogram of ${choice.metric} of ${number(data.videos[choice.metric])} videos; ` +
+      `kept from ${low} to ${high}`,
+  );
+}
+
+let lowered = null;
+// The costly parts follow when the hand rests.
+function later(work) {
+  clearTimeout(lowered);
+  lowered = setTimeout(work, 120);
+}
+
+function update({ metricChanged = false } = {}) {
+  const highest = placeOf(
+    chosen.metric === "ocr_area_ratio" ? Infinity : Math.max(1, data.rule.max_area_ratio),
+  );
+  for (const id of ["low", "high"]) {
+    element(id).max = highest;
+    chosen[id] = Math.min(chosen[id], highest);
+    element(id).value = chosen[id];
+    element(`${id}-value`).textContent = thresholds[chosen[id]];
+    element(id).setAttribute("aria-valuetext", thresholds[chosen[id]]);
+  }
+  element("metric").value = chosen.metric;
+  element("metric-meaning").textContent = data.metrics.find(
+    ({ name }) => name === chosen.metric,
+  ).meaning;
+  for (const button of document.getElementsByName("any_or_all")) {
+    button.checked = button.value === chosen.anyOrAll;
+  }
+  const moves = countMoves(chosen);
+  showCounts(moves);
+  showSettings(chosen);
+  showHistogram(chosen, metricChanged);
+  later(() => {
+    showRows(chosen, moves);
+    showPictures(chosen);
+  });
+}
+
+// Neither threshold passes the other.
+function move(id, place) {
+  moved = id;
+  chosen[id] =
+    id === "high" ? Math.max(place, chosen.low) : Math.min(Math.max(place, 0), chosen.high);
+  update();
+}
+
+for (const id of ["low", "high"]) {
+  element(id).min = 0;
+  element(id).addEventListener("input", (event) => move(id, Number(event.target.value)));
+}
+element("metric").addEventListener("change", (event) => {
+  chosen.metric = event.target.value;
+  update({ metricChanged: true });
+});
+for (const button of document.getElementsByName("any_or_all")) {
+  button.addEventListener("change", (event) => {
+    chosen.anyOrAll = event.target.value;
+    update();
+  });
+}
+element("which").addEventListener("change", () => update());
+element("reset").addEventListener("click", () => {
+  Object.assign(chosen, inUse);
+  update({ metricChanged: true });
+});
+element("settings").addEventListener("submit", (event) => event.preventDefault());
+
+function ratioAt(event) {
+  const left = element("histogram").querySelector("svg").getBoundingClientRect().left;
+  const ratio = histogram.scale("x").invert(event.clientX - left - histogram.origin()[0]);
+  return Math.min(Math.max(ratio, 0), 1);
+}
+const nearest = (ratio) => {
+  const place = placeOf(ratio);
+  const below = Math.max(place - 1, 0);
+  return ratio - thresholds[below] < thresholds[place] - ratio ? below : place;
+};
+let dragged = null;
+element("histogram").addEventListener("pointerdown", (event) => {
+  const ratio = Math.sqrt(ratioAt(event));
+  const away = (id) => Math.abs(Math.sqrt(Math.min(thresholds[chosen[id]], 1)) - ratio);
+  dragged = away("low") < away("high") ? "low" : "high";
+  element("histogram").setPointerCapture(event.pointerId);
+  move(dragged, nearest(ratioAt(event)));
+});
+element("histogram").addEventListener("pointermove", (event) => {
+  if (dragged) move(dragged, nearest(ratioAt(event)));
+});
+for (const end of ["pointerup", "pointercancel"]) {
+  element("histogram").addEventListener(end, () => (dragged = null));
+}
+
+for (const button of document.querySelectorAll("[data-copies]")) {
+  button.addEventListener("click", () => {
+    const range = document.createRange();
+    range.selectNodeContents(element(button.dataset.copies));
+    const selection = getSelection();
+    selection.removeAllRanges();
+    selection.addRange(range);
+    const done = document.execCommand("copy"); // the clipboard's other interface needs a server
+    element("copied").textContent = done ? "Copied." : "It is selected; copy it.";
+  });
+}
+
+update({ metricChanged: true });
