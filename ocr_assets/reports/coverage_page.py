@@ -318,5 +318,5 @@ def _vega_library() -> str:
     """Vega, for the page to draw its charts with."""
     import vl_convert
 
-    library: str = vl_convert.javascript_bundle("window.vega = vega;")
+    library: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return library.replace("</script", "<\\/script")

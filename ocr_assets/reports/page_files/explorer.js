@@ -196,16 +196,12 @@ function showPictures(choice) {
   element("below-title").textContent = `Just below ${bound}, or on it`;
 }
 
-function chart(id, specification) {
-  return new vega.View(vega.parse(specification), {
-    renderer: "svg",
-    container: element(id),
-    hover: true,
-  });
+async function chart(id, specification) {
+  const options = { mode: "vega", renderer: "svg", actions: false };
+  return (await vegaEmbed(element(id), specification, options)).view;
 }
 
-const histogram = chart("histogram", data.histogram);
-histogram.runAsync().then(() => chart("heat-map", data.heat_map).runAsync());
+let histogram; // Vega's view
 
 function showHistogram(choice, metricChanged) {
   histogram.signal("low", thresholds[choice.low]).signal("high", thresholds[choice.high]);
@@ -330,4 +326,10 @@ for (const button of document.querySelectorAll("[data-copies]")) {
   });
 }
 
-update({ metricChanged: true });
+async function begin() {
+  histogram = await chart("histogram", data.histogram);
+  update({ metricChanged: true });
+  await chart("heat-map", data.heat_map);
+  document.body.dataset.ready = "yes";
+}
+begin();
