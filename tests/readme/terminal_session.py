@@ -93,8 +93,15 @@ class TerminalSession:
         self._started.append(group)
         return group, output
 
+    def runs(self, group: int) -> bool:
+        """Whether a command that was begun in the background has not ended; it has to go on."""
+        assert psutil.pid_exists(group), f"a command in the background has ended, see {self._kept}"
+        return True
+
     def interrupt(self, group: int, seconds: float = 60) -> None:
         """Does what Ctrl-C does, and returns when all of a command's processes have ended."""
+        if not psutil.pid_exists(group):
+            return
         leader = psutil.Process(group)
         family = [leader, *leader.children(recursive=True)]
         os.killpg(group, signal.SIGINT)

@@ -31,6 +31,9 @@ INSTEAD = {
 OPTIONS = {
     "PYTEST_ADDOPTS": "--collect-only --quiet",  # the tests would run themselves
     "PIP_PROGRESS_BAR": "off",
+    # What is printed is compared with the examples.
+    "COLUMNS": "80",
+    "OCR_ASSETS_EASYOCR_PRECISION": "exact",
 }
 WEB_UI = re.compile(r"\bdagster dev$")
 WEB_UI_PORT_VARIABLE = "DAGSTER_CLI_DEV_PORT"
@@ -90,7 +93,11 @@ def run_command(session: TerminalSession, command: str, port: int) -> str:
     group, output = session.start(command)
     names = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
     try:
-        wait_until(lambda: assets_of_web_ui(port) == names, f"{command.strip()} ({output})")
+        wait_until(
+            lambda: session.runs(group) and assets_of_web_ui(port) == names,
+            f"{command.strip()} shows the assets ({output})",
+            seconds=300,
+        )
     finally:
         session.interrupt(group)
     return output.read_text()
