@@ -23,7 +23,8 @@ BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->\n"
 MARKED = re.compile(f"(?<={BEGIN}).*?(?={END})", re.DOTALL)
 
 BOUNDS = re.compile(r" (?:From|Above) [\d .e+-]+ to [\d .e+-]+\.$")
-# Words of names and descriptions, and the units they tell of; those of names come first.
+# Words of names and descriptions, and the units they tell of; the first one counts, and names do
+# before descriptions.
 UNITS = {
     "seconds": "seconds",
     "bytes": "bytes",
@@ -31,7 +32,6 @@ UNITS = {
     "score": "score",
     "pixels": "pixels",
     "frames": "frames",
-    "frame": "frames",
     "streams": "streams",
     "cores": "cores",
     "readers": "readers",
@@ -41,6 +41,7 @@ UNITS = {
     "scale": "factor",
     "slope": "slope",
 }
+FIRST_UNIT = re.compile(rf"\b(?:{'|'.join(UNITS)})\b")
 DAY = 86_400
 
 
@@ -55,11 +56,9 @@ def unit(name: str, field: FieldInfo) -> str | None:
     """What a number counts, by its name or else its description; None if neither says it."""
     if not kinds(field) & {int, float}:
         return ""
-    words = name.split("_")
-    text = (field.description or "").lower()
-    in_name = (UNITS[word] for word in UNITS if word in words)
-    in_text = (UNITS[word] for word in UNITS if re.search(rf"\b{word}\b", text))
-    return next(in_name, None) or next(in_text, None)
+    in_name = [UNITS[word] for word in name.split("_") if word in UNITS]
+    in_text = FIRST_UNIT.search((field.description or "").lower())
+    return in_name[0] if in_name else in_text and UNITS[in_text[0]]
 
 
 def kinds(field: FieldInfo) -> set[Any]:

@@ -1,6 +1,8 @@
 """Commands and options that README names within its sentences."""
 
+import contextlib
 import functools
+import io
 import re
 import shlex
 import subprocess
@@ -8,12 +10,18 @@ import sys
 
 import pytest
 
+from ocr_assets.cli import main
 from tests.readme.markdown import PROJECT, README, blocks, code_spans
 
 COMMAND = re.compile(r"(?:^|[ /])(?P<command>ocr-assets .*|python -m .*)")
 OPTION = re.compile(r"--[a-z][a-z0-9-]*")
-# Further programs whose options README names.
-OTHER_PROGRAMS = (["ruff", "format"], ["dagster-webserver"])
+# Further commands whose options README names.
+OTHER_COMMANDS = (["ruff", "format"], ["dagster-webserver"])
+PROGRAMS = {
+    "python": [sys.executable],
+    "ruff": [sys.executable, "-m", "ruff"],
+    "dagster-webserver": [sys.executable, "-m", "dagster_webserver"],
+}
 
 
 def named_commands() -> list[str]:
@@ -33,16 +41,16 @@ def named_commands() -> list[str]:
 @functools.cache
 def help_of(*words: str) -> str:
     """What a command says of itself; words that it does not know are refused before that."""
-    python = [sys.executable, "-m"]
-    programs = {"ocr-assets": [*python, "ocr_assets.cli"], "python": [sys.executable]}
-    others = {
-        "dagster-webserver": [*python, "dagster_webserver"],
-        "ruff": [*python, "ruff"],
-    }
-    command = [*(programs | others)[words[0]], *words[1:], "--help"]
-    shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert shown.returncode == 0, f"{shlex.join(words)}: {shown.stderr}"
-    return shown.stdout
+    if words[0] == "ocr-assets":
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as ended:
+            main([*words[1:], "--help"])
+        assert ended.value.code == 0, shlex.join(words)
+        return shown.getvalue()
+    command = [*PROGRAMS[words[0]], *words[1:], "--help"]
+    asked = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, f"{shlex.join(words)}: {asked.stderr}"
+    return asked.stdout
 
 
 @pytest.mark.parametrize("command", named_commands())
@@ -54,6 +62,6 @@ def test_a_command_in_a_sentence_exists_with_its_options(command: str) -> None:
 
 def test_an_option_in_a_sentence_is_one_of_a_command_in_readme() -> None:
     spans = [span for span in code_spans(README.read_text()) if span.startswith("--")]
-    commands = [*map(shlex.split, named_commands()), *OTHER_PROGRAMS]
+    commands = [*map(shlex.split, named_commands()), *OTHER_COMMANDS]
     known = {option for words in commands for option in OPTION.findall(help_of(*words))}
     assert {option for span in spans for option in OPTION.findall(span)} <= known
