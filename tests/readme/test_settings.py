@@ -10,22 +10,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from pydantic.fields import FieldInfo
 
 from ocr_assets import settings
 from ocr_assets.definitions import defs
-from tests.configs import Config, op_configs, resource_configs
+from tests.configs import resource_configs
 from tests.conftest import PARITY_VARIABLE
 from tests.readme import settings_tables
-from tests.readme.markdown import CODE, PROJECT, README, blocks, tables
+from tests.readme.markdown import PROJECT, README, blocks, tables
 
 MEND = "run `python -m tests.readme.settings_tables --write`"
-ALL = resource_configs() | op_configs()
-FIELDS = [
-    pytest.param(field, id=f"{config}.{name}")
-    for config, kind in ALL.items()
-    for name, field in kind.model_fields.items()
-]
 VARIABLE = re.compile(r"OCR_ASSETS(?:_[A-Z]+)+")
 VARIABLES = {name for constant, name in vars(settings).items() if constant.endswith("_VARIABLE")}
 # Defaults that README puts into words, since they are not the same everywhere.
@@ -66,34 +59,6 @@ def test_every_variable_that_readme_names_exists() -> None:
     prefixes = {settings.resource_prefix(name).removesuffix("_") for name in resource_configs()}
     named = set(VARIABLE.findall(README.read_text()))
     assert named - VARIABLES - of_resources - prefixes - {PARITY_VARIABLE} == set()
-
-
-@pytest.mark.parametrize("field", FIELDS)
-def test_every_number_says_its_unit_and_its_bounds(
-    field: FieldInfo, request: pytest.FixtureRequest
-) -> None:
-    name = request.node.callspec.id.rpartition(".")[2]
-    assert settings_tables.unit(name, field) is not None, "neither name nor description says it"
-    if settings_tables.kinds(field) & {int, float}:
-        bounds = settings_tables.bounds(field)
-        assert bounds is not None
-        stated = re.search(r" (From|Above) (\S.*) to (\S.*)\.$", field.description or "")
-        assert stated is not None
-        low, high = (float(number.replace(" ", "")) for number in stated.groups()[1:])
-        assert (low, high, stated[1] == "Above") == bounds
-
-
-@pytest.mark.parametrize("field", FIELDS)
-def test_descriptions_are_sentences_that_markdown_leaves_alone(field: FieldInfo) -> None:
-    text = field.description or ""
-    assert re.fullmatch(r"[A-Z`].*\.", text), text
-    assert not re.search(r"[<>*_]{2}|[<>*]", CODE.sub("", text)), "to be put into backticks"
-
-
-@pytest.mark.parametrize("kind", ALL.values(), ids=ALL)
-def test_every_setting_has_a_default(kind: Config) -> None:
-    assert [name for name, field in kind.model_fields.items() if field.is_required()] == []
-    kind()
 
 
 def test_the_example_of_a_configuration_is_one() -> None:
