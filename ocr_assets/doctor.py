@@ -26,7 +26,7 @@ class Diagnosis:
     """The machine's state.
 
     Attributes:
-        versions: Per package, Python included.
+        versions: Per package, Python included; `unknown` where none is recorded.
         torch: What PyTorch says of CUDA.
         state_directory: Where processes tell each other of their leases.
         weights: The folder of verified weights, None if there is none.
@@ -64,7 +64,7 @@ def diagnose(easyocr: EasyOCRResource) -> Diagnosis:
     problems += [problem for problem in (torch_problem, weights_problem) if problem]
     return Diagnosis(
         versions={"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in PACKAGES},
+        | {package: _version(package) for package in PACKAGES},
         torch=torch,
         state_directory=str(easyocr.policy().state_directory),
         weights=weights,
@@ -152,6 +152,13 @@ def _device_json(device: DeviceSlots) -> dict[str, Any]:
         "draining": [dataclasses.asdict(lease) for lease in device.state.draining],
         "waiting_bytes": list(device.state.waiting_bytes),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # imported from a folder that pip knows nothing of
 
 
 def _torch(plan: Plan | None) -> tuple[str, str | None]:

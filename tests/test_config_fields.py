@@ -1,32 +1,27 @@
 """Bounds and defaults of config."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
-from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
-from ocr_assets.assets.sampled_frames import SampledFramesConfig
-from ocr_assets.assets.video_manifest import VideoManifestConfig
 from ocr_assets.config_fields import number, with_defaults
-from ocr_assets.resources.decoder import VideoDecoder
-from ocr_assets.resources.easyocr import EasyOCRResource
-from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
+from tests.configs import op_configs, resource_configs
+from tests.readme.markdown import CODE
+from tests.readme.settings_tables import bounds, kinds, unit
 
-CONFIGS = (
-    FilteredDatasetConfig,
-    OcrBoxesConfig,
-    SampledFramesConfig,
-    VideoManifestConfig,
-    EasyOCRResource,
-    VideoDecoder,
-    Tables,
-    VideoSource,
-)
+CONFIGS = resource_configs() | op_configs()
+FIELDS = [
+    pytest.param(name, field, id=f"{config}.{name}")
+    for config, kind in CONFIGS.items()
+    for name, field in kind.model_fields.items()
+]
+STATED_BOUNDS = re.compile(r" (From|Above) (\S.*) to (\S.*)\.$")
 
 
 class Size(dg.Config):
@@ -45,20 +40,26 @@ def test_bounds_are_checked_and_stand_in_the_description() -> None:
             Size(**wrong)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_every_number_has_bounds_and_says_so(config: type[dg.Config]) -> None:
-    for name, field in config.model_fields.items():
-        if field.annotation in (int, float, int | None, float | None):
-            bounds = {type(one).__name__ for one in field.metadata}
-            assert len(bounds & {"Ge", "Gt"}) == 1, name
-            assert "Le" in bounds, name
-            assert " to " in str(field.description), name
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_every_number_has_a_unit_and_bounds_and_says_so(name: str, field: FieldInfo) -> None:
+    assert unit(name, field) is not None, "neither name nor description says the unit"
+    if kinds(field) & {int, float}:
+        stated = STATED_BOUNDS.search(field.description or "")
+        assert stated is not None
+        low, high = (float(number.replace(" ", "")) for number in stated.groups()[1:])
+        assert (low, high, stated[1] == "Above") == bounds(field)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_every_field_says_what_it_is_and_has_a_default(config: type[dg.Config]) -> None:
-    undescribed = [name for name, field in config.model_fields.items() if not field.description]
-    assert undescribed == []
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_descriptions_are_sentences_that_markdown_leaves_alone(name: str, field: FieldInfo) -> None:
+    text = field.description or ""
+    assert re.fullmatch(r"[A-Z`].*\.", text), f"{name}: {text}"
+    assert not re.search(r"[<>*]", CODE.sub("", text)), f"{name}: to be put into backticks"
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_every_field_has_a_default(config: type[dg.Config]) -> None:
+    assert [name for name, field in config.model_fields.items() if field.is_required()] == []
     config()
 
 

@@ -1,8 +1,10 @@
 """`ocr-assets doctor`, with and without GPUs."""
 
 import json
+import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ocr_assets.resources.easyocr import EasyOCRResource
 from tests.fake_nvml import GIB, FakeNvml, allocate
 
 MIB = 1024**2
+PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -95,3 +98,26 @@ def test_a_state_directory_that_cannot_be_used_is_a_problem_not_a_crash(
     assert not diagnosis.works
     assert any("chmod 700" in problem for problem in diagnosis.problems)
     assert "chmod 700" in as_text(diagnosis)
+
+
+def test_a_project_that_is_imported_from_a_folder_has_an_unknown_version(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for package in (PROJECT / "ocr_assets", *Path(sysconfig.get_path("purelib")).iterdir()):
+        if package.parent == PROJECT or "ocr_assets" not in package.name:
+            (packages / package.name).symlink_to(package)
+    program = (
+        f"import sys; sys.path.append({str(packages)!r})\n"
+        "from ocr_assets.cli import main; sys.exit(main(['doctor']))"
+    )
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert ", ocr-assets unknown, dagster 1." in result.stdout

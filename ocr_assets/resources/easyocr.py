@@ -129,7 +129,7 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         2560,
         32,
         16_384,
-        "Frames whose longer side has more pixels than this are scaled down to it.",
+        "Longest side of a frame, in pixels; larger frames are scaled down to it.",
     )
     mag_ratio: float = number(1.0, 0, 10, "Scale applied to frames before detection.", above=True)
     slope_ths: float = number(0.1, 0, 100, "Steepest slope of a box that counts as upright.")

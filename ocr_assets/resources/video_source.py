@@ -29,10 +29,11 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     layout: Layout = Field(
         default="auto",
         description=(
-            "How the root tells the days apart. `day_folder`: <root>/<YYYY-MM-DD>/**. `jsonl`: "
-            "<root>/<YYYY-MM-DD>.jsonl, in Data-Juicer's form. `auto`: the JSONL if the day has "
-            "one, else the day's folder. `modified_date`: <root>/*, by the day each file was last "
-            "modified (UTC). `whole_folder`: <root>/**, all of it on whichever day is asked for."
+            "How the root tells the days apart. `day_folder`: `<root>/<YYYY-MM-DD>/**`. `jsonl`: "
+            "`<root>/<YYYY-MM-DD>.jsonl`, in Data-Juicer's form. `auto`: the JSONL if the day has "
+            "one, else the day's folder. `modified_date`: `<root>/*`, by the day each file was "
+            "last modified (UTC). `whole_folder`: `<root>/**`, all of it on whichever day is "
+            "asked for."
         ),
     )
     allow_outside_source: bool = Field(

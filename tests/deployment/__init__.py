@@ -74,7 +74,7 @@ class Deployment:
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self.home = home
         self._environment = {**os.environ, **environment, "DAGSTER_HOME": str(home)}
-        self._port = _free_port()
+        self._port = free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
         self.webserver: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True)
@@ -234,7 +234,7 @@ def kill_tree(pid: int) -> None:
             continue
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
