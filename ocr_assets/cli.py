@@ -10,6 +10,7 @@ from typing import NoReturn
 from ocr_assets.commands.demo import add_demo
 from ocr_assets.commands.doctor import add_doctor
 from ocr_assets.commands.exit_codes import BAD_ARGUMENTS, FAILED, INTERRUPTED
+from ocr_assets.commands.explore import add_explore
 from ocr_assets.commands.pools import add_pools
 from ocr_assets.commands.run import add_run
 from ocr_assets.plain_text import printable
@@ -54,8 +55,16 @@ def _failures() -> tuple[type[Exception], ...]:
     from ocr_assets.instance import InstanceError
     from ocr_assets.runs import RunFailedError
     from ocr_assets.settings import SettingError
+    from ocr_assets.tables.partitioned import PartitionMissingError
 
-    return RunFailedError, InstanceError, SettingError, StateError, OSError
+    return (
+        RunFailedError,
+        InstanceError,
+        SettingError,
+        StateError,
+        PartitionMissingError,
+        OSError,
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,7 +78,7 @@ def _parser() -> _Parser:
         prog="ocr-assets", description="Find and remove text-heavy videos from a dataset."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add_command in (add_demo, add_run, add_doctor, add_pools):
+    for add_command in (add_demo, add_run, add_explore, add_doctor, add_pools):
         add_command(commands)
     return parser
 

@@ -27,6 +27,7 @@ Metric = Literal[
     "static_text_ratio",
 ]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+GREATEST_BOUND = 100  # that can be asked for: text a hundred times the frame is all text
 AnyOrAll = Literal["any", "all"]
 Verdict = Literal["keep", "drop", "quarantine"]
 

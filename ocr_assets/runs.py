@@ -1,6 +1,7 @@
 """One day, from its videos to its filtered dataset, run through Dagster from Python."""
 
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
 import os
@@ -106,25 +107,62 @@ def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
         KeyboardInterrupt: It was interrupted.
     """
     started = time.monotonic()
+    _run(request.date, _run_config(request), quiet=quiet)
+    return _summary(request, time.monotonic() - started)
+
+
+def refilter_day(data: Path, date: dt.date, rule: FilterRule, *, quiet: bool = False) -> None:
+    """Materialises `filtered_dataset` by a rule, and what is made from it, and nothing else.
+
+    Recorded as `run_day` is.
+
+    Args:
+        data: The folder that holds the tables.
+        date: The day, which `video_manifest` and `ocr_boxes` have.
+        rule: Which samples to keep.
+        quiet: As for `run_day`.
+
+    Raises:
+        RunFailedError: As for `run_day`.
+        KeyboardInterrupt: It was interrupted.
+    """
+    config = {
+        "loggers": {"console": {}},
+        "resources": {"tables": {"config": {"root": str(data)}}},
+        "ops": {"filtered_dataset": {"config": dataclasses.asdict(rule)}},
+    }
+    _run(date, config, quiet=quiet, first="filtered_dataset")
+
+
+def _run(date: dt.date, config: dict[str, Any], *, quiet: bool, first: str | None = None) -> None:
+    """Runs the job for a day, from an asset on or the whole of it."""
     try:
-        if request.date < settings.first_date():
+        if date < settings.first_date():
             # Read when the partitions are defined, which is when the definitions are imported.
-            os.environ[settings.FIRST_DATE_VARIABLE] = request.date.isoformat()
+            os.environ[settings.FIRST_DATE_VARIABLE] = date.isoformat()
         bars = contextlib.nullcontext() if quiet else step_bars()
         with _instance() as instance, bars:
             # With the job's own executor, which execute_in_process would replace.
             result = dg.execute_job(
                 dg.reconstructable(quiet_job if quiet else terminal_job),
                 instance,
-                run_config=_run_config(request),
-                tags={settings.PARTITION_TAG: request.date.isoformat()},
+                run_config=config,
+                tags={settings.PARTITION_TAG: date.isoformat()},
+                asset_selection=None if first is None else _from(first),
             )
             failure = None if result.success else _what_failed(result)
     except (ValueError, OSError, dg.DagsterError) as error:
         raise RunFailedError(f"the run cannot start: {error}") from error
     if failure is not None:
         raise RunFailedError(failure)
-    return _summary(request, time.monotonic() - started)
+
+
+def _from(asset: str) -> list[dg.AssetKey]:
+    """An asset and all that is made from it."""
+    from ocr_assets.definitions import defs
+
+    selection = dg.AssetSelection.assets(asset).downstream()
+    return sorted(selection.resolve(defs.resolve_asset_graph()))
 
 
 def terminal_job() -> dg.JobDefinition:
@@ -172,14 +210,7 @@ def _run_config(request: DayRequest) -> dict[str, Any]:
                     "sample_every_seconds": request.sampling.sample_every_seconds,
                 }
             },
-            "filtered_dataset": {
-                "config": {
-                    "min_area_ratio": request.rule.min_area_ratio,
-                    "max_area_ratio": request.rule.max_area_ratio,
-                    "metric": request.rule.metric,
-                    "any_or_all": request.rule.any_or_all,
-                }
-            },
+            "filtered_dataset": {"config": dataclasses.asdict(request.rule)},
         },
     }
 

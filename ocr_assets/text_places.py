@@ -78,6 +78,8 @@ class _Flat:
         sizes: (frames, 2), width and height in pixels.
         starts: (frames + 1), each frame's first box.
         corners: (boxes, 4, 2), in pixels.
+        sides: (boxes, 4), left, top, right and bottom of each, in pixels.
+        shares: (boxes), how much of the frame is under it, in [0, 1], of an upright rectangle.
         rectangular: (boxes), whether it is an upright rectangle.
         simple: (frames), whether all boxes are and none overlaps another.
     """
@@ -85,6 +87,8 @@ class _Flat:
     sizes: Floats
     starts: NDArray[np.int64]
     corners: Floats
+    sides: Floats
+    shares: Floats
     rectangular: NDArray[np.bool_]
     simple: NDArray[np.bool_]
 
@@ -107,10 +111,10 @@ def _flat(frames: pl.DataFrame) -> _Flat:
     frame_of_box = np.repeat(np.arange(len(counts)), counts)
     sides = _bounds(corners)
     upright = np.bincount(frame_of_box, ~rectangular, len(counts)) == 0
-    overlaps = _overlaps(sides, sizes[frame_of_box], (0.0, 1.0)).prod(axis=0)
-    in_all = np.bincount(frame_of_box, overlaps.ravel(), len(counts))
+    shares = _overlaps(sides, sizes[frame_of_box], (0.0, 1.0)).prod(axis=0).ravel()
+    in_all = np.bincount(frame_of_box, shares, len(counts))
     apart = np.abs(in_all - frames["union_area_ratio"].to_numpy()) < ROUNDING
-    return _Flat(sizes, starts, corners, rectangular, upright & apart)
+    return _Flat(sizes, starts, corners, sides, shares, rectangular, upright & apart)
 
 
 def _bounds(corners: Floats) -> Floats:
@@ -131,7 +135,7 @@ def _cell_shares(day: _Flat) -> Floats:
     """(frames, 3, 3): how much of the frame is text in each cell, as a share of the frame."""
     count = len(day.sizes)
     frame_of_box = np.repeat(np.arange(count), np.diff(day.starts))
-    columns, rows = _overlaps(_bounds(day.corners), day.sizes[frame_of_box], EDGES)
+    columns, rows = _overlaps(day.sides, day.sizes[frame_of_box], EDGES)
     cells = np.zeros((count, 3, 3))
     for row, column in np.ndindex(3, 3):
         cells[:, row, column] = np.bincount(frame_of_box, rows[:, row] * columns[:, column], count)
@@ -165,18 +169,23 @@ def _static_share(day: _Flat, first: int, end: int) -> float | None:
     counts = np.diff(day.starts[first : end + 1])
     base = first + int(counts.argmin())  # what is in every frame is in the one with the least
     here = day.frame(base)
-    sides = _bounds(day.corners[here])
-    size = np.tile(day.sizes[base], 2)
-    shorter = np.minimum(sides[:, 2] - sides[:, 0], sides[:, 3] - sides[:, 1])
+    if here.start == here.stop:
+        return 0.0
+    sides, size = day.sides[here], day.sizes[base]
+    shorter = (sides[:, 2:] - sides[:, :2]).min(axis=1)
     tolerance = np.maximum(TOLERANCE_OF_TEXT_SIZE * shorter, LEAST_TOLERANCE_PIXELS)[:, None, None]
     stays = np.ones(len(sides), np.bool_)
     for other in range(first, end):
-        if not stays.any():
-            return 0.0
         if other != base:
             # As they would be on a frame of the same size.
-            there = _bounds(day.corners[day.frame(other)]) / np.tile(day.sizes[other], 2) * size
+            there = day.sides[day.frame(other)] * np.tile(size / day.sizes[other], 2)
             stays &= (np.abs(sides[:, None] - there[None]) <= tolerance).all(axis=2).any(axis=1)
-    static = np.arange(here.start, here.stop)[stays]
+            if not stays.any():
+                return 0.0
+    if day.simple[base]:
+        share = day.shares[here][stays].sum()
+    else:
+        static = np.arange(here.start, here.stop)[stays]
+        share = _covered_shares(day, base, static, (0.0, 1.0)).item()
     # So put that NaN stays NaN: rounding may make a little more than the whole.
-    return float(np.minimum(_covered_shares(day, base, static, (0.0, 1.0)).item(), 1.0))
+    return float(np.minimum(share, 1.0))

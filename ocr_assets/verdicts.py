@@ -15,6 +15,13 @@ from ocr_assets.text_places import place_ratios
 
 Row = dict[str, Any]
 
+# What is looked at of each of a sample's videos.
+OF_A_VIDEO = (
+    *("video_index", "video_id", "path", "path_bytes"),
+    *("status", "error", "boxes_status", "boxes_error"),
+    *METRICS,
+)
+
 
 def rule_text(rule: FilterRule) -> str:
     """The rule as the column `rule` has it."""
@@ -90,7 +97,7 @@ def _judge(manifest: pl.LazyFrame, videos: pl.DataFrame, rule: FilterRule) -> It
         manifest.join(videos.lazy(), on="video_id", how="left")
         .sort("sample_index", "video_index")
         .group_by("sample_index", maintain_order=True)
-        .agg(pl.col("sample_id", "sample_json").first(), pl.struct(pl.all()).alias("videos"))
+        .agg(pl.col("sample_id", "sample_json").first(), pl.struct(OF_A_VIDEO).alias("videos"))
     )
     for sample in samples.collect().iter_rows(named=True):
         rows = sample["videos"]

@@ -13,7 +13,7 @@ from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.metadata import written
 from ocr_assets.config_fields import number
-from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
+from ocr_assets.coverage import GREATEST_BOUND, AnyOrAll, FilterRule, Metric
 from ocr_assets.plain_text import markdown_text
 from ocr_assets.reports.charts import histogram_chart, markdown_picture
 from ocr_assets.reports.examples import bin_edges
@@ -40,9 +40,11 @@ HISTOGRAM_WIDTH = 560  # pixels
 class FilteredDatasetConfig(dg.Config):
     """Which samples to keep."""
 
-    min_area_ratio: float = number(0.0, 0, 100, "Least share of the frame under text that is kept.")
+    min_area_ratio: float = number(
+        0.0, 0, GREATEST_BOUND, "Least share of the frame under text that is kept."
+    )
     max_area_ratio: float = number(
-        1.0, 0, 100, "Greatest share of the frame under text that is kept."
+        1.0, 0, GREATEST_BOUND, "Greatest share of the frame under text that is kept."
     )
     metric: Metric = Field(
         default="ocr_area_ratio",

@@ -1,12 +1,13 @@
 """Arguments that several commands have, and what is made of them."""
 
 import argparse
+import dataclasses
 import datetime as dt
 import re
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from ocr_assets.coverage import AnyOrAll, FilterRule, Metric
+from ocr_assets.coverage import GREATEST_BOUND, METRICS, AnyOrAll, FilterRule
 
 # What `add_subparsers` gives; argparse has no public name for it.
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
@@ -39,33 +40,60 @@ def today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-def add_filter_rule(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say which samples to keep; `filter_rule` reads them."""
-    parser.add_argument("--min-area-ratio", type=float, default=0.0, metavar="X", help="default: 0")
-    parser.add_argument("--max-area-ratio", type=float, default=1.0, metavar="Y", help="default: 1")
+def add_filter_rule(parser: argparse.ArgumentParser, unset: str | None = None) -> None:
+    """Adds the arguments that say which samples to keep; `filter_rule` reads them.
+
+    Args:
+        parser: The command's.
+        unset: What the help says that they are by default; None: what `FilterRule` has.
+    """
+    default = {
+        field.name: unset or (f"{field.default:g}" if field.type is float else field.default)
+        for field in dataclasses.fields(FilterRule)
+    }
+    parser.add_argument(
+        "--min-area-ratio",
+        type=float,
+        metavar="X",
+        help=f"least ratio that is kept (default: {default['min_area_ratio']})",
+    )
+    parser.add_argument(
+        "--max-area-ratio",
+        type=float,
+        metavar="Y",
+        help=f"greatest ratio that is kept (default: {default['max_area_ratio']})",
+    )
     parser.add_argument(
         "--metric",
-        choices=get_args(Metric),
-        default="ocr_area_ratio",
-        help="which ratio is judged (default: %(default)s)",
+        choices=METRICS,
+        help=f"which ratio is judged (default: {default['metric']})",
     )
     parser.add_argument(
         "--any-or-all",
         choices=get_args(AnyOrAll),
-        default="any",
-        help="how a sample with several videos is judged (default: %(default)s)",
+        help=f"how a sample with several videos is judged (default: {default['any_or_all']})",
     )
 
 
-def filter_rule(options: argparse.Namespace) -> FilterRule:
+def filter_rule(options: argparse.Namespace, unset: FilterRule | None = None) -> FilterRule:
     """The rule that the arguments of `add_filter_rule` say.
 
+    Args:
+        options: The arguments.
+        unset: What those are that were not given; None: what `FilterRule` has.
+
     Raises:
-        ValueError: The bounds are not an interval.
+        ValueError: The bounds are not an interval, or one that `filtered_dataset` does not take.
     """
-    return FilterRule(
-        options.min_area_ratio, options.max_area_ratio, options.metric, options.any_or_all
-    )
+    given = {
+        field.name: value
+        for field in dataclasses.fields(FilterRule)
+        if (value := getattr(options, field.name)) is not None
+    }
+    rule = dataclasses.replace(unset or FilterRule(), **given)
+    if rule.max_area_ratio > GREATEST_BOUND:
+        raise ValueError(f"max_area_ratio {rule.max_area_ratio} is above {GREATEST_BOUND}")
+    return rule
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -28,8 +28,8 @@ def print_day(summary: DaySummary) -> None:
         table.add_row(
             name,
             Text(sample.verdict),
-            Text(_ratios(sample.ocr_area_ratio)),
-            Text(_ratios(sample.union_area_ratio)),
+            Text(ratios_text(sample.ocr_area_ratio)),
+            Text(ratios_text(sample.union_area_ratio)),
             Text(printable(sample.reason)),
         )
     console = Console()
@@ -43,5 +43,6 @@ def print_day(summary: DaySummary) -> None:
     print(f"tables: {printable(summary.tables)}\nkept:   {printable(summary.kept_jsonl)}")
 
 
-def _ratios(ratios: Sequence[float | None]) -> str:
+def ratios_text(ratios: Sequence[float | None]) -> str:
+    """A sample's ratios, one a video, `-` for one that is not known."""
     return ", ".join("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)

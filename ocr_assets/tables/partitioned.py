@@ -155,6 +155,15 @@ class PartitionedTable:
             )
         return [self.path / folder_of(date) / name for name in sorted(names)]
 
+    def dates(self) -> list[dt.date]:
+        """The days that were written, in order; none if the table is not there."""
+        if not DeltaTable.is_deltatable(self.uri):
+            return []
+        return sorted(
+            dt.date.fromisoformat(partition["date"])
+            for partition in DeltaTable(self.uri).partitions()
+        )
+
     def replace(
         self, date: dt.date, part_size: PartSize | None = None, *, made_from: str | None = None
     ) -> PartitionWriter:
