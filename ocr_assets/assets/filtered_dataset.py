@@ -1,7 +1,6 @@
 """The verdict on every sample."""
 
 import datetime as dt
-import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -25,11 +24,10 @@ from ocr_assets.plain_text import markdown_text
 from ocr_assets.reasons import Fault, Status
 from ocr_assets.reports.histogram import histogram_markdown
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.json_text import json_text
+from ocr_assets.tables.data_juicer import kept_line
 from ocr_assets.tables.partitioned import addressable
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
-from ocr_assets.tables.stored_path import stored_paths
 
 # A day is due the night after it has ended; the windows leave a night's work some hours.
 FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
@@ -108,7 +106,7 @@ def _filter(
                         quarantined.append(row)
                     ratios += [ratio for ratio in row[rule.metric] if ratio is not None]
                     if row["verdict"] == KEEP:
-                        kept_file.write(_kept_line(row))
+                        kept_file.write(kept_line(row))
                 writer.append(_frame(rows))
         writer.ensure_it_stands()  # else the file would take the place of a newer one
     writer.ensure_it_stands()  # nor has it done so in between, or the step says so
@@ -206,17 +204,6 @@ def _video(row: dict[str, Any]) -> VideoCoverage | Fault:
 def _fault(status: str | None, error: str | None) -> Fault | None:
     """What a row says is wrong; partitions of earlier versions may have no status."""
     return None if error is None else Fault(Status(status or Status.UNREADABLE), error)
-
-
-def _kept_line(row: dict[str, Any]) -> str:
-    """The sample in Data-Juicer's form, its videos by their absolute paths."""
-    sample: dict[str, Any] = {"videos": stored_paths(row), **json.loads(row["sample_json"])}
-    stats = sample.get("__dj__stats__")
-    sample["__dj__stats__"] = {
-        **(stats if isinstance(stats, dict) else {}),
-        "video_ocr_area_ratio": row["ocr_area_ratio"],
-    }
-    return json_text(sample) + "\n"
 
 
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
