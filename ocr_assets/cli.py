@@ -11,6 +11,7 @@ from ocr_assets.commands.demo import add_demo
 from ocr_assets.commands.doctor import add_doctor
 from ocr_assets.commands.exit_codes import BAD_ARGUMENTS, FAILED, INTERRUPTED
 from ocr_assets.commands.explore import add_explore
+from ocr_assets.commands.export import add_export
 from ocr_assets.commands.pools import add_pools
 from ocr_assets.commands.run import add_run
 from ocr_assets.plain_text import printable
@@ -51,6 +52,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
     They are looked up when there is one, as Dagster takes a second to import.
     """
+    from ocr_assets.export.job import ExportError
     from ocr_assets.gpu.state_directory import StateError
     from ocr_assets.instance import InstanceError
     from ocr_assets.runs import RunFailedError
@@ -59,10 +61,11 @@ def _failures() -> tuple[type[Exception], ...]:
 
     return (
         RunFailedError,
+        ExportError,
+        PartitionMissingError,
         InstanceError,
         SettingError,
         StateError,
-        PartitionMissingError,
         OSError,
     )
 
@@ -78,7 +81,7 @@ def _parser() -> _Parser:
         prog="ocr-assets", description="Find and remove text-heavy videos from a dataset."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add_command in (add_demo, add_run, add_explore, add_doctor, add_pools):
+    for add_command in (add_demo, add_run, add_explore, add_export, add_doctor, add_pools):
         add_command(commands)
     return parser
 

@@ -1,7 +1,6 @@
 """The verdict on every sample."""
 
 import datetime as dt
-import json
 from collections import Counter
 from typing import Any
 
@@ -19,11 +18,10 @@ from ocr_assets.reports.charts import histogram_chart, markdown_picture
 from ocr_assets.reports.examples import bin_edges
 from ocr_assets.reports.thresholds import histogram
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.json_text import json_text
+from ocr_assets.tables.data_juicer import kept_line
 from ocr_assets.tables.partitioned import addressable
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
-from ocr_assets.tables.stored_path import stored_paths
 from ocr_assets.verdicts import coverage_of_videos, judge_day
 
 # A day is due the night after it has ended; the windows leave a night's work some hours.
@@ -106,7 +104,7 @@ def _filter(
                         quarantined.append(row)
                     ratios += [ratio for ratio in row[rule.metric] if ratio is not None]
                     if row["verdict"] == KEEP:
-                        kept_file.write(_kept_line(row))
+                        kept_file.write(kept_line(row))
                 writer.append(_frame(rows))
         writer.ensure_it_stands()  # else the file would take the place of a newer one
     writer.ensure_it_stands()  # nor has it done so in between, or the step says so
@@ -144,17 +142,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}..."
-
-
-def _kept_line(row: dict[str, Any]) -> str:
-    """The sample in Data-Juicer's form, its videos by their absolute paths."""
-    sample: dict[str, Any] = {"videos": stored_paths(row), **json.loads(row["sample_json"])}
-    stats = sample.get("__dj__stats__")
-    sample["__dj__stats__"] = {
-        **(stats if isinstance(stats, dict) else {}),
-        "video_ocr_area_ratio": row["ocr_area_ratio"],
-    }
-    return json_text(sample) + "\n"
 
 
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -130,13 +130,17 @@ class PartitionedTable:
                 ("date", "<=", (date + reach).isoformat()),
             ]
         ):
-            path = PurePosixPath(uri)
-            day = dt.date.fromisoformat(path.parent.name.removeprefix("date="))
-            names.setdefault(day, []).append(path.name)
+            names.setdefault(_day_of(uri), []).append(PurePosixPath(uri).name)
         return {
             day: [self.path / folder_of(day) / name for name in sorted(names[day])]
             for day in sorted(names, key=lambda day: (abs(day - date), day))
         }
+
+    def dates(self) -> list[dt.date]:
+        """The days that were written, in order; none where there is no table."""
+        if not DeltaTable.is_deltatable(self.uri):
+            return []
+        return sorted({_day_of(uri) for uri in DeltaTable(self.uri).file_uris()})
 
     def parts(self, date: dt.date) -> list[Path]:
         """The part files of one day, in the order they were written.
@@ -239,3 +243,8 @@ class PartitionedTable:
         columns = self.schema.create_empty().drop("date").schema
         rows = pl.scan_parquet(paths, glob=False, schema=columns, missing_columns="insert")
         return rows.select(pl.lit(date).alias("date"), pl.all())
+
+
+def _day_of(uri: str) -> dt.date:
+    """The partition of a part file."""
+    return dt.date.fromisoformat(PurePosixPath(uri).parent.name.removeprefix("date="))

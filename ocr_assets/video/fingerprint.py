@@ -17,7 +17,12 @@ def fingerprint(path: str | Path) -> str:
         OSError: The file cannot be read.
     """
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(file, content_digest).hexdigest()
+
+
+def content_digest() -> hashlib.blake2b:
+    """What gives the fingerprint of a content that is read piece by piece."""
+    return hashlib.blake2b(digest_size=16)
 
 
 def picture_hash(rgb: NDArray[np.uint8]) -> str:

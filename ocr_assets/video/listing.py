@@ -13,7 +13,9 @@ from ocr_assets.reasons import Fault, Status, fault_of
 from ocr_assets.video.signature import has_video_signature
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"})
-
+# Ends the id of a sample whose path is shown by escapes, which might be another file's name; no path
+# ends so.
+NOT_UTF8 = "//not UTF-8"
 
 MAX_JSON_DEPTH = 100
 MAX_LINE_BYTES = 64 * 2**20
@@ -97,8 +99,7 @@ def list_folder(
         ):
             continue
         relative = path.relative_to(root).as_posix()
-        # No file's path ends so, and what stands for its bytes might be the name of another file.
-        sample_id = _text(relative) + ("" if _is_utf8(relative) else "//not UTF-8")
+        sample_id = _text(relative) + ("" if _is_utf8(relative) else NOT_UTF8)
         yield Sample(sample_id, (VideoReference(str(path), fault),))
 
 

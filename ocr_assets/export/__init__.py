@@ -1,0 +1,1 @@
+"""The result of the filter, taken elsewhere; no Dagster run, no video decoded."""

@@ -1,0 +1,257 @@
+"""The kept samples, or the others, as files that other tools read."""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from ocr_assets.export.formats import write_csv, write_jsonl, write_parquet
+from ocr_assets.export.output import replaced_file, replaced_folder
+from ocr_assets.export.placing import JudgedVideo, LinkOrCopy, VideoFolder
+from ocr_assets.export.shards import SHARD_BYTES, SHARD_SAMPLES, has_webdataset, write_shards
+from ocr_assets.export.source_files import VideoLostError
+from ocr_assets.plain_text import printable
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.data_juicer import kept_line, rejected_line
+from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
+from ocr_assets.tables.schemas import KEEP
+from ocr_assets.tables.stored_path import stored_path, stored_paths
+from ocr_assets.video.listing import VideoReference
+
+Format = Literal["jsonl", "parquet", "csv", "webdataset"]
+
+
+class ExportError(Exception):
+    """There is nothing to export, or nothing to export it with; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export, and where to.
+
+    Attributes:
+        data: The folder that holds the tables.
+        out: The file, or with `webdataset` the folder, that is written or replaced.
+        format: Its form.
+        dates: The days; None: every one between the next two.
+        first_date: The first day; None: the first that there is.
+        last_date: The last day; None: the last that there is.
+        rejected: Whether to export what was dropped or quarantined instead of what was kept.
+        videos: A folder that the videos are put into; None: they stay where they are.
+        link_or_copy: How they are put there.
+        shard_samples: Most samples in a shard.
+        shard_bytes: A shard ends with the sample that brings it to this many bytes.
+    """
+
+    data: Path
+    out: Path
+    format: Format
+    dates: Sequence[dt.date] | None = None
+    first_date: dt.date | None = None
+    last_date: dt.date | None = None
+    rejected: bool = False
+    videos: Path | None = None
+    link_or_copy: LinkOrCopy = "link"
+    shard_samples: int = SHARD_SAMPLES
+    shard_bytes: int = SHARD_BYTES
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What came of it.
+
+    Attributes:
+        out: The file or the folder.
+        format: Its form.
+        dates: The days.
+        samples: How many samples it holds.
+        left_out: How many it does not hold, as a video was missing or had changed.
+        videos_folder: Where videos were linked or copied to, if they were.
+        placed: Links or copies made.
+        already_there: Links or copies that were there before.
+        seconds: How long it took.
+    """
+
+    out: str
+    format: str
+    dates: list[str]
+    samples: int
+    left_out: int
+    videos_folder: str | None
+    placed: int
+    already_there: int
+    seconds: float
+
+
+def export(request: ExportRequest, warn: Callable[[str], None]) -> ExportSummary:
+    """Writes the samples of some days to one output; no more than one part of a table is in memory.
+
+    Args:
+        request: What to do.
+        warn: Takes a line for each sample that is left out.
+
+    Raises:
+        ExportError: There are no such days, or a package is missing.
+        PartitionMissingError: A day was never filtered.
+        OSError: Something cannot be read or written. Links and copies made until then stay, and
+            are found again by the next export.
+    """
+    started = time.monotonic()
+    if request.format == "webdataset" and not has_webdataset():
+        raise ExportError(
+            "the format webdataset needs the package webdataset: "
+            "pip install 'ocr-assets[webdataset]'"
+        )
+    job = _Export(request, warn)
+    try:
+        job.write()
+    except pl.exceptions.PolarsError as error:
+        raise ExportError(f"filtered_dataset in {request.data} cannot be read: {error}") from error
+    folder = job.folder
+    return ExportSummary(
+        out=str(request.out.absolute()),
+        format=request.format,
+        dates=[date.isoformat() for date in job.dates],
+        samples=job.samples - job.left_out,
+        left_out=job.left_out,
+        videos_folder=None if request.videos is None else str(request.videos.absolute()),
+        placed=folder.placed if folder else 0,
+        already_there=folder.found if folder else 0,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Export:
+    def __init__(self, request: ExportRequest, warn: Callable[[str], None]) -> None:
+        tables = Tables(root=str(request.data))
+        self.dates = _dates(tables.filtered_dataset, request)
+        self.folder = VideoFolder(request.videos, request.link_or_copy) if request.videos else None
+        self.samples = 0
+        self.left_out = 0
+        self._table = tables.filtered_dataset
+        self._manifest = tables.video_manifest
+        self._request = request
+        self._warn = warn
+
+    def write(self) -> None:
+        request = self._request
+        out = request.out.resolve()
+        line = rejected_line if request.rejected else kept_line
+        if request.format == "webdataset":
+            with replaced_folder(out) as unfinished:
+                write_shards(
+                    self._frames(),
+                    unfinished,
+                    line,
+                    self._leave_out,
+                    max_samples=request.shard_samples,
+                    max_bytes=request.shard_bytes,
+                )
+            return
+        with replaced_file(out) as unfinished:
+            if request.format == "jsonl":
+                write_jsonl(self._frames(), unfinished, line)
+            elif request.format == "parquet":
+                write_parquet(self._frames(), unfinished)
+            elif formulas := write_csv(self._frames(), unfinished):
+                self._warn(
+                    f"{formulas} cells begin with =, +, -, @ or a tab and are written as they are; "
+                    "in a spreadsheet, import them as text, or it takes them for formulas"
+                )
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        is_kept = pl.col("verdict") == KEEP
+        for date in self.dates:
+            for part in self._table.scan_parts(date):
+                frame = part.filter(~is_kept if self._request.rejected else is_kept).collect()
+                self.samples += frame.height
+                yield frame if self.folder is None else self._placed(frame, date, self.folder)
+
+    def _placed(self, frame: pl.DataFrame, date: dt.date, folder: VideoFolder) -> pl.DataFrame:
+        """The samples whose videos are all there, with the videos' new paths."""
+        known = _known_states(self._manifest, date, frame) if self._links() else {}
+        is_whole: list[bool] = []
+        references: list[list[VideoReference]] = []
+        for row in frame.iter_rows(named=True):
+            try:
+                references.append([*_place(row, folder, known)])
+            except VideoLostError as error:
+                self._leave_out(row, error)
+                is_whole.append(False)
+            else:
+                is_whole.append(True)
+        paths = [[video.text for video in videos] for videos in references]
+        path_bytes = [[video.path_bytes for video in videos] for videos in references]
+        return frame.filter(pl.Series(is_whole, dtype=pl.Boolean)).with_columns(
+            pl.Series("paths", paths, frame.schema["paths"]),
+            pl.Series("path_bytes", path_bytes, frame.schema["path_bytes"]),
+        )
+
+    def _links(self) -> bool:
+        return self._request.link_or_copy == "link"
+
+    def _leave_out(self, row: dict[str, Any], error: VideoLostError) -> None:
+        self.left_out += 1
+        self._warn(f"{printable(row['sample_id'])} is left out: {printable(str(error))}")
+
+
+def _dates(table: PartitionedTable, request: ExportRequest) -> list[dt.date]:
+    there = table.dates()
+    if not there:
+        raise ExportError(
+            f"there is no filtered_dataset in {request.data}; `ocr-assets run --data` makes one"
+        )
+    if request.dates is not None:
+        if missing := sorted(set(request.dates) - set(there)):
+            raise PartitionMissingError(
+                f"{table.name} has no partition {missing[0]}; `ocr-assets run --date {missing[0]}` "
+                "makes it"
+            )
+        return sorted(set(request.dates))
+    first, last = request.first_date or there[0], request.last_date or there[-1]
+    dates = [date for date in there if first <= date <= last]
+    if not dates:
+        raise ExportError(f"{table.name} has no day from {first} to {last}")
+    return dates
+
+
+def _known_states(
+    manifest: PartitionedTable, date: dt.date, frame: pl.DataFrame
+) -> dict[tuple[str, str], str]:
+    """What files were like when the samples' manifest was made, by path and fingerprint."""
+    if frame.is_empty():
+        return {}
+    first, last = frame["sample_index"].min(), frame["sample_index"].max()
+    try:
+        videos = manifest.scan(date)
+    except PartitionMissingError:
+        return {}
+    rows = (
+        videos.filter(
+            pl.col("sample_index").is_between(first, last), pl.col("file_state").is_not_null()
+        )
+        .select("path", "path_bytes", "video_id", "file_state")
+        .collect()
+        .iter_rows()
+    )
+    # Before the state stands what decided on the other columns.
+    return {
+        (stored_path(path, data), video_id): state.rpartition(" ")[2]
+        for path, data, video_id, state in rows
+    }
+
+
+def _place(
+    row: dict[str, Any], folder: VideoFolder, known: Mapping[tuple[str, str], str]
+) -> Iterable[VideoReference]:
+    """A sample's videos where they are now; one that never could be opened stays where it was."""
+    for path, video_id in zip(stored_paths(row), row["video_ids"], strict=True):
+        if video_id is None:
+            yield VideoReference(path)
+            continue
+        video = JudgedVideo(path, video_id, row["date"], row["sample_id"])
+        yield VideoReference(str(folder.place(video, known)))

@@ -1,0 +1,168 @@
+"""A folder of the exported videos: links to them, or copies."""
+
+import contextlib
+import datetime as dt
+import os
+import stat
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ocr_assets.export.source_files import VideoLostError, content, ensure_unchanged
+from ocr_assets.tables.durable import make_folder, sync
+from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, remove_older
+from ocr_assets.video.fingerprint import fingerprint
+from ocr_assets.video.listing import NOT_UTF8, VideoReference
+
+LinkOrCopy: TypeAlias = Literal["link", "copy"]
+MAX_NAME_BYTES = 255
+ID_DIGITS = 16
+UNFINISHED = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class JudgedVideo:
+    """A video of a sample, as `filtered_dataset` has it.
+
+    Attributes:
+        path: Absolute path.
+        video_id: Fingerprint of its content when it was judged.
+        date: The sample's day.
+        sample_id: The sample's.
+    """
+
+    path: str
+    video_id: str
+    date: dt.date
+    sample_id: str
+
+
+class VideoFolder:
+    """Puts videos into a folder, each under a name of its own that is the same every time.
+
+    What is there already is never overwritten.
+
+    Attributes:
+        placed: Links or copies made.
+        found: Those that were there already, from an earlier export or for an earlier sample.
+    """
+
+    def __init__(self, folder: Path, how: LinkOrCopy) -> None:
+        """Names the folder, and makes it.
+
+        Args:
+            folder: Where the videos go.
+            how: `link`: symbolic links to the absolute paths. `copy`: copies.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self.placed = 0
+        self.found = 0
+        self._folder = folder.absolute()
+        self._how = how
+        make_folder(self._folder)
+        forgotten = self._folder.glob(f"{UNFINISHED}*")
+        remove_older(forgotten, time.time() - FORGOTTEN_SECONDS)
+
+    def place(self, video: JudgedVideo, known_states: Mapping[tuple[str, str], str]) -> Path:
+        """Links or copies a video.
+
+        Args:
+            video: The video.
+            known_states: `file_state` of files by path and fingerprint, as far as known; a link's
+                file that is still in that state is not read.
+
+        Returns:
+            Where it is now.
+
+        Raises:
+            VideoLostError: The file is not the one that was judged, or something else has the
+                name that it would get.
+            OSError: The folder cannot be written to.
+        """
+        target = self._folder / placed_name(video)
+        is_new = (
+            self._link(video, target, known_states.get((video.path, video.video_id)))
+            if self._how == "link"
+            else self._copy(video, target)
+        )
+        self.placed += is_new
+        self.found += not is_new
+        return target
+
+    def _link(self, video: JudgedVideo, target: Path, known_state: str | None) -> bool:
+        ensure_unchanged(video.path, video.video_id, known_state)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.symlink_to(video.path)
+        except FileExistsError:
+            if target.is_symlink() and _is_link_to(target, video):
+                return False
+            raise VideoLostError(f"{target} is there already and is no link to it") from None
+        return True
+
+    def _copy(self, video: JudgedVideo, target: Path) -> bool:
+        if os.path.lexists(target):
+            is_file = stat.S_ISREG(target.lstat().st_mode)
+            if is_file and fingerprint(target) == video.video_id:
+                return False
+            raise VideoLostError(f"{target} is there already and is no copy of it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._folder / f"{UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            with unfinished.open("wb") as file:
+                for chunk in content(video.path, video.video_id):
+                    file.write(chunk)
+            sync(unfinished)
+            unfinished.rename(target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                unfinished.unlink()
+            raise
+        return True
+
+
+def placed_name(video: JudgedVideo) -> str:
+    """A video's path in the folder: its day, then the path of its sample in the source.
+
+    A sample of a JSONL has no such path; there it is the file's own name with digits of its
+    fingerprint. Videos of one day with the same name have equal content, then, or are of one
+    sample.
+    """
+    relative = _relative_path(video.path, video.sample_id)
+    if relative is None:
+        relative = _with_digits(Path(video.path), video.video_id[:ID_DIGITS])
+    day = video.date.isoformat()
+    return relative if relative.startswith(f"{day}/") else f"{day}/{relative}"
+
+
+def _is_link_to(target: Path, video: JudgedVideo) -> bool:
+    """Whether a link leads to the video, or to another file with its content."""
+    if str(target.readlink()) == video.path:
+        return True
+    try:
+        ensure_unchanged(str(target), video.video_id, None)
+    except VideoLostError:
+        return False
+    return True
+
+
+def _relative_path(path: str, sample_id: str) -> str | None:
+    """The end of the path that the sample id is; None if it is none."""
+    shown = sample_id.removesuffix(NOT_UTF8)
+    parts = path.split("/")[-shown.count("/") - 1 :]
+    relative = "/".join(parts)
+    is_safe = all(part not in ("", ".", "..") for part in parts)
+    return relative if is_safe and VideoReference(relative).text == shown else None
+
+
+def _with_digits(path: Path, digits: str) -> str:
+    ending = f"-{digits}{path.suffix}"
+    stem = path.stem
+    while stem and len(os.fsencode(stem + ending)) > MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return stem + ending
