@@ -18,7 +18,7 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-WIDTH, HEIGHT = 1440, 1000
+WIDTH, HEIGHT = 1600, 1100
 # Nobody waits this long: a busy machine shows a page late, and a page that is wrong is wrong then.
 PATIENCE_SECONDS = 60
 

@@ -7,13 +7,15 @@ assert ui.wait_for_run() == "Success"
 """
 
 import re
-from collections.abc import Sequence
 
 from playwright.sync_api import Locator, expect
 
+from ocr_assets.definitions import defs
 from tests.browser.recorded_page import RecordedPage
 
+ASSETS = sorted(key.to_user_string() for key in defs.resolve_all_asset_keys())
 RUN_SECONDS = 480
+PARTITION_STATUS = re.compile("^(Failed|Materialized|Materializing|Missing)$")
 ENDED = re.compile("^(Success|Failure|Canceled)$")
 
 
@@ -31,10 +33,10 @@ class DagsterUI:
         self.record = recorded_page.record
         self._url = url
 
-    def open_lineage(self, assets: Sequence[str]) -> None:
-        """The graph, with those assets on it."""
+    def open_lineage(self) -> None:
+        """The graph, with every asset on it."""
         self._choose("Lineage")
-        for asset in assets:
+        for asset in ASSETS:
             expect(self._node(asset)).to_be_visible()
         self.record("lineage")
 
@@ -51,7 +53,7 @@ class DagsterUI:
         run_id = self.page.get_by_text("Launched run").first.inner_text().split()[-1]
         self._choose("Runs")
         self.page.get_by_role("link", name=run_id).first.click()
-        expect(self.page).to_have_url(re.compile("/runs/"))
+        expect(self.page.get_by_text(f"partition: {day}").first).to_be_visible()
         self.record("run launched")
 
     def wait_for_run(self) -> str:
@@ -66,22 +68,22 @@ class DagsterUI:
         self._choose("Catalog")
         self.page.get_by_role("link", name=asset, exact=False).first.click()
         self.page.get_by_role("tab", name=tab, exact=True).click()
-        self.record(f"{asset} {tab}")
 
-    def partition(self, day: str) -> Locator:
-        """What an asset's tab `Partitions` shows about a day."""
+    def partition_status(self, day: str) -> str:
+        """What an asset's tab `Partitions` says about a day, `Materialized` for example."""
         self.page.get_by_text(day, exact=True).locator("visible=true").first.click()
-        shown = self.page.locator("body")
-        expect(shown.get_by_text("Latest materialization")).to_be_visible()
+        status = self.page.get_by_text(PARTITION_STATUS).first
+        status.wait_for()
+        expect(self.page.get_by_text("No metadata entries")).to_be_hidden()
         self.record(f"partition {day}")
-        return shown
+        return status.inner_text()
 
     def metadata(self, key: str) -> Locator:
         """An entry's value on an asset's page; a long one is in a dialog, which is opened."""
         cell = self.page.get_by_role("cell", name=key, exact=True)
         # A value may be a table and have cells, too.
         value = self.page.get_by_role("row").filter(has=cell).locator("> td").last
-        value.scroll_into_view_if_needed()
+        cell.scroll_into_view_if_needed()
         more = value.get_by_text("[Show Markdown]")
         if more.count() > 0:
             more.click()
@@ -95,7 +97,7 @@ class DagsterUI:
 
         The width is 0 if the browser cannot decode it.
         """
-        expect(self.page.get_by_text("dagster/partition_row_count").last).to_be_visible()
+        self.metadata("dagster/partition_row_count")
         found = self._pictures()
         for index in range(self.page.get_by_text("[Show Markdown]").count()):
             self.page.get_by_text("[Show Markdown]").nth(index).click()
