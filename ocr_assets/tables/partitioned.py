@@ -136,12 +136,6 @@ class PartitionedTable:
             for day in sorted(names, key=lambda day: (abs(day - date), day))
         }
 
-    def dates(self) -> list[dt.date]:
-        """The days that were written, in order; none where there is no table."""
-        if not DeltaTable.is_deltatable(self.uri):
-            return []
-        return sorted({_day_of(uri) for uri in DeltaTable(self.uri).file_uris()})
-
     def parts(self, date: dt.date) -> list[Path]:
         """The part files of one day, in the order they were written.
 

@@ -81,9 +81,16 @@ class Deployment:
         for name in ("dagster.yaml", "workspace.yaml"):
             shutil.copy(PROJECT / name, home / name)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
     def __enter__(self) -> Self:
-        self.start_webserver()
-        self.start_daemon()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -92,6 +99,14 @@ class Deployment:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        self.start_webserver()
+        self.start_daemon()
+
+    def stop(self) -> None:
+        """Kills whatever was started, and the runs it started."""
         for process in (self.daemon, self.webserver):
             if process is not None:
                 kill_tree(process.pid)
@@ -119,7 +134,7 @@ class Deployment:
 
     def graphql(self, query: str, **variables: Any) -> Any:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/graphql",
+            f"{self.url}/graphql",
             json.dumps({"query": query, "variables": variables}).encode(),
             {"Content-Type": "application/json"},
         )
@@ -207,6 +222,15 @@ class Deployment:
         except OSError:
             return False
         return True
+
+
+class DevDeployment(Deployment):
+    """The same as people begin with it: `dagster dev`, which starts both and their code server."""
+
+    def start(self) -> None:
+        arguments = ["-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(self._port)]
+        self.webserver = self._start("webserver", arguments)
+        wait_until(self._answers, "the webserver answers")
 
 
 def wait_until(

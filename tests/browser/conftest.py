@@ -1,0 +1,69 @@
+"""A browser for the tests of a file, and a page with its screenshots for each."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Dialog
+
+from tests.browser.chromium import find_chromium, new_page, running_chromium
+from tests.browser.recorded_page import RecordedPage
+
+FAILED = pytest.StashKey[bool]()
+
+OpenPage = Callable[[str], AbstractContextManager[RecordedPage]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Lets a fixture know, when it is torn down, that the test has failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find_chromium()
+    if path is None:
+        missing = "no Chromium: install the package `chromium` of Debian"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with running_chromium(path) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def open_page(browser: Browser) -> OpenPage:
+    """Opens pages under names; no script may ask or alert anything on them."""
+
+    @contextmanager
+    def opened(name: str) -> Iterator[RecordedPage]:
+        recorded = RecordedPage(new_page(browser), name)
+        said: list[str] = []
+
+        def refuse(dialog: Dialog) -> None:
+            said.append(dialog.message)
+            dialog.dismiss()
+
+        recorded.page.on("dialog", refuse)
+        try:
+            yield recorded
+        except BaseException:
+            recorded.record("failed")
+            raise
+        finally:
+            recorded.page.context.close()
+        assert said == []
+
+    return opened
+
+
+@pytest.fixture
+def recorded_page(open_page: OpenPage, request: pytest.FixtureRequest) -> Iterator[RecordedPage]:
+    with open_page(request.node.name) as recorded:
+        yield recorded
+        if request.node.stash.get(FAILED, False):
+            recorded.record("failed")
