@@ -15,7 +15,6 @@ from ocr_assets.tables.partitioned import PartitionedTable
 from ocr_assets.video.images import decode_image
 
 BOX_COLOUR = (255, 64, 64)
-BOX_EDGE = (255, 255, 255)
 WIDTH, HEIGHT = 256, 192
 JPEG_QUALITY = 70
 
@@ -106,9 +105,7 @@ def small_picture(
     size = max(round(rgb.shape[1] * scale), 1), max(round(rgb.shape[0] * scale), 1)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     outlines = [(np.array(box.points) * scale).round().astype(np.int32) for box in boxes]
-    # An edge of another brightness, so that boxes are seen on any picture.
-    for colour, thickness in ((BOX_EDGE, 3), (BOX_COLOUR, 1)):
-        cv2.polylines(small, outlines, isClosed=True, color=colour, thickness=thickness)
+    cv2.polylines(small, outlines, isClosed=True, color=BOX_COLOUR, thickness=1)
     return np.asarray(small, np.uint8)
 
 

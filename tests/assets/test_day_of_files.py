@@ -158,7 +158,7 @@ def test_the_asset_pages_show_counts_a_histogram_and_the_frames(
     dataset = metadata["filtered_dataset"]
     verdicts = [dataset[verdict].value for verdict in ("keep", "drop", "quarantine")]
     assert verdicts == [len(CONTAINERS) + 6, 1, 5]
-    assert "█" in dataset["ocr_area_ratio_histogram"].value
+    assert dataset["histogram"].value.startswith("![Histogram of ocr_area_ratio of 14 videos")
     sheet = metadata["ocr_boxes"]["most_covered_frames"].value
     assert sheet.startswith("![most covered frames](data:image/jpeg;base64,")
     assert 5_000 < len(sheet) < 90_000

@@ -5,24 +5,6 @@ from PIL import Image
 
 from ocr_assets.ocr.boxes import rect_box
 from ocr_assets.reports.contact_sheet import ContactSheet
-from ocr_assets.reports.histogram import histogram_markdown
-
-
-def test_a_histogram_counts_every_ratio_in_its_bin() -> None:
-    table = histogram_markdown([0, 0.049, 0.05, 0.15, 0.999, 1.0, 1.304])
-    counts = dict(line.split("|")[1:3] for line in table.splitlines()[2:])
-    stripped = {low.strip(): int(count) for low, count in counts.items()}
-    assert {low: count for low, count in stripped.items() if count} == {
-        "0.00": 2,
-        "0.05": 1,
-        "0.15": 1,
-        "0.95": 1,
-        "1.00": 2,
-    }
-
-
-def test_a_histogram_of_nothing_says_so() -> None:
-    assert histogram_markdown([]) == "No video has a ratio."
 
 
 def sheet_size(sheet: ContactSheet) -> tuple[int, int]:

@@ -1,0 +1,76 @@
+import base64
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ocr_assets.assets.coverage_report import coverage_report
+from ocr_assets.demo import make_demo_clips
+from ocr_assets.resources.tables import Tables
+from tests.pipeline import ASSETS, DAY, materialize_day
+
+RULE = {"max_area_ratio": 0.1}
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> tuple[dg.ExecuteInProcessResult, Path]:
+    folder = tmp_path_factory.mktemp("report")
+    make_demo_clips(folder / "videos" / DAY)
+    result = materialize_day(
+        folder / "videos", folder / "data", assets=[*ASSETS, coverage_report], rule=RULE
+    )
+    return result, folder / "data"
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node("coverage_report")
+    return dict(event.metadata)
+
+
+def test_the_report_is_one_file_that_loads_nothing(
+    day: tuple[dg.ExecuteInProcessResult, Path],
+) -> None:
+    result, data = day
+    path = data / "reports" / DAY / "coverage.html"
+    assert metadata_of(result)["report"].value == str(path)
+    html = path.read_text()
+    assert "default-src 'none'" in html
+    # What is not in the libraries' own text names no place to load anything from.
+    ours = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", ours)
+    assert len(re.findall(r"<img src=\"data:image/jpeg;base64,", html)) == 4 + 4
+    assert [path.name for path in path.parent.iterdir()] == ["coverage.html"]
+
+
+def test_its_page_shows_both_charts_and_a_size(
+    day: tuple[dg.ExecuteInProcessResult, Path],
+) -> None:
+    result, data = day
+    metadata = metadata_of(result)
+    picture = re.fullmatch(r"!\[[^\]]+\]\(data:image/png;base64,(.*)\)", metadata["overview"].value)
+    assert picture is not None
+    assert base64.b64decode(picture[1]).startswith(b"\x89PNG")
+    size = (data / "reports" / DAY / "coverage.html").stat().st_size
+    assert metadata["bytes"].value == size
+    assert metadata["pictures"].value == 6
+
+
+def test_what_the_day_has_cost_is_in_it(day: tuple[dg.ExecuteInProcessResult, Path]) -> None:
+    html = (day[1] / "reports" / DAY / "coverage.html").read_text()
+    assert "<dt>frames detected</dt><dd>18</dd>" in html
+    assert "<dt>devices</dt><dd>cpu 100%</dd>" in html
+
+
+def test_samples_of_an_earlier_version_are_refused_with_what_to_do(
+    day: tuple[dg.ExecuteInProcessResult, Path], tmp_path: Path
+) -> None:
+    samples = Tables(root=str(day[1])).filtered_dataset.scan(dt.date.fromisoformat(DAY))
+    tables = Tables(root=str(tmp_path))
+    with tables.filtered_dataset.replace(dt.date.fromisoformat(DAY)) as writer:
+        writer.append(samples.drop("date").with_columns(rule=pl.lit(None, pl.String)).collect())
+    with pytest.raises(dg.Failure, match="materialise it again, which needs no OCR"):
+        coverage_report(dg.build_asset_context(partition_key=DAY), tables=tables)
