@@ -1,6 +1,7 @@
 """What README says of variables and settings is what the code has."""
 
 import inspect
+import math
 import os
 import re
 import subprocess
@@ -13,12 +14,14 @@ import yaml
 
 from ocr_assets import settings
 from ocr_assets.definitions import defs
-from tests.configs import resource_configs
+from tests.configs import op_configs, resource_configs
 from tests.conftest import PARITY_VARIABLE
 from tests.readme import settings_tables
-from tests.readme.markdown import PROJECT, README, blocks, tables
+from tests.readme.markdown import PROJECT, README, blocks, prose, tables
 
 MEND = "run `python -m tests.readme.settings_tables --write`"
+# A setting with its default behind it, as in "`max_seconds` (600)".
+SAID = re.compile(r"`([a-z_]+)`\s+\(((?:\d[\d.,]*\d|\d)(?: GiB| million| x \d+)?|a day)\b")
 VARIABLE = re.compile(r"OCR_ASSETS(?:_[A-Z]+)+")
 VARIABLES = {name for constant, name in vars(settings).items() if constant.endswith("_VARIABLE")}
 # Defaults that README puts into words, since they are not the same everywhere.
@@ -59,6 +62,30 @@ def test_every_variable_that_readme_names_exists() -> None:
     prefixes = {settings.resource_prefix(name).removesuffix("_") for name in resource_configs()}
     named = set(VARIABLE.findall(README.read_text()))
     assert named - VARIABLES - of_resources - prefixes - {PARITY_VARIABLE} == set()
+
+
+def test_defaults_in_sentences_are_those_of_the_code() -> None:
+    defaults: dict[str, list[object]] = {}
+    for kind in (resource_configs() | op_configs()).values():
+        for name, field in kind.model_fields.items():
+            defaults.setdefault(name, []).append(field.default)
+    said = SAID.findall(prose(README.read_text()))
+    found = {(name, number_of(text)) for name, text in said if name in defaults}
+    assert len(found) >= 10
+    assert [(name, number) for name, number in found if number not in defaults[name]] == []
+
+
+def number_of(text: str) -> float:
+    """`4 GiB`, `10 million`, `8192 x 4320` or `a day` as a number."""
+    for words, factor in {
+        "a ": "1 ",
+        "GiB": "1073741824",
+        "million": "1e6",
+        "day": "86400",
+    }.items():
+        text = text.replace(words, factor)
+    factors = text.replace("x", "").replace(",", "").split()
+    return math.prod(map(float, factors))
 
 
 def test_the_example_of_a_configuration_is_one() -> None:
