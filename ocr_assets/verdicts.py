@@ -72,9 +72,9 @@ def _whole_videos(ocr_boxes: PartitionedTable, date: dt.date) -> Iterator[pl.Dat
         if begun is not None:
             rows = pl.concat([begun, rows])
         # They are written video by video, so only the last one may go on in the next part.
-        last = rows["video_id"].last()
-        yield rows.filter(pl.col("video_id") != last)
-        begun = rows.filter(pl.col("video_id") == last)
+        is_last = pl.col("video_id") == pl.col("video_id").last()
+        yield rows.filter(~is_last)
+        begun = rows.filter(is_last)
     if begun is not None:
         yield begun
 

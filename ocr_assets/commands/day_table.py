@@ -1,6 +1,7 @@
 """What came of a day, as a table on the terminal."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -8,13 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ocr_assets.plain_text import printable
-from ocr_assets.runs import DaySummary
+
+if TYPE_CHECKING:
+    from ocr_assets.runs import DaySummary
 
 ROWS = 50
 SAMPLE_WIDTH = 36
 
 
-def print_day(summary: DaySummary) -> None:
+def print_day(summary: "DaySummary") -> None:
     """Prints the first samples with their verdicts, the counts, and where everything is."""
     table = Table(box=box.SIMPLE)
     shown = summary.samples[:ROWS]

@@ -93,7 +93,7 @@ def _explore(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
         print(json.dumps(_as_object(explored, options.data, applied=options.apply)))
     elif options.apply:
         print(f"{date} is filtered by these thresholds now")
-    else:
+    elif explored.changed or explored.rule != explored.rule_before:
         _print_how_to_apply(explored, options.data)
     return SUCCEEDED
 
