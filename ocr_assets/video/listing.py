@@ -13,8 +13,8 @@ from ocr_assets.reasons import Fault, Status, fault_of
 from ocr_assets.video.signature import has_video_signature
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"})
-# Ends the id of a sample whose path is shown by escapes, which might be another file's name; no path
-# ends so.
+# Ends the id of a sample whose path is shown by escapes, which might be the name of another file.
+# No path ends so.
 NOT_UTF8 = "//not UTF-8"
 
 MAX_JSON_DEPTH = 100
