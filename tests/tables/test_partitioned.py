@@ -60,6 +60,13 @@ def test_a_partition_is_replaced_and_the_others_stay(table: PartitionedTable) ->
     assert numbers(table, TUESDAY) == [3]
 
 
+def test_a_table_knows_its_days(table: PartitionedTable) -> None:
+    assert table.dates() == []
+    write(table, TUESDAY)
+    write(table, MONDAY, 1)
+    assert table.dates() == [MONDAY, TUESDAY]
+
+
 def test_any_delta_reader_sees_the_same_rows(tmp_path: Path) -> None:
     table = PartitionedTable(tmp_path, "numbers", Numbers)
     write(table, MONDAY, 1, 2)
