@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 # It runs as root in containers, without a GPU, and has nothing to look for outside this machine.
 FLAGS = [
@@ -55,7 +55,7 @@ def new_page(
         width: The page's, in its own pixels.
         height: The same.
     """
-    size = {"width": width, "height": height}
+    size = ViewportSize(width=width, height=height)
     page = browser.new_page(viewport=size, device_scale_factor=scale, reduced_motion="reduce")
     page.set_default_timeout(PATIENCE_SECONDS * 1000)
     return page

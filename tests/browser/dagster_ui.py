@@ -16,6 +16,7 @@ from tests.browser.recorded_page import RecordedPage
 ASSETS = sorted(key.to_user_string() for key in defs.resolve_all_asset_keys())
 RUN_SECONDS = 480
 PARTITION_STATUS = re.compile("^(Failed|Materialized|Materializing|Missing)$")
+CLOCK = re.compile(r"\d:\d\d [AP]M$")
 ENDED = re.compile("^(Success|Failure|Canceled)$")
 
 
@@ -69,13 +70,14 @@ class DagsterUI:
         self.page.get_by_role("link", name=asset, exact=False).first.click()
         self.page.get_by_role("tab", name=tab, exact=True).click()
 
-    def partition_status(self, day: str) -> str:
-        """What an asset's tab `Partitions` says about a day, `Materialized` for example."""
+    def partition_status(self, asset: str, day: str) -> str:
+        """What an asset's page says about a day: `Materialized`, for example."""
+        self.open_asset(asset, "Partitions")
         self.page.get_by_text(day, exact=True).locator("visible=true").first.click()
         status = self.page.get_by_text(PARTITION_STATUS).first
         status.wait_for()
         expect(self.page.get_by_text("No metadata entries")).to_be_hidden()
-        self.record(f"partition {day}")
+        self.record(f"{asset} {day}")
         return status.inner_text()
 
     def metadata(self, key: str) -> Locator:
@@ -92,30 +94,35 @@ class DagsterUI:
         self.record(key)
         return value
 
-    def previews(self) -> dict[str, int]:
+    def previews(self) -> list[tuple[str, int]]:
         """Every picture in an asset's metadata: its alternative text, and its width in pixels.
 
         The width is 0 if the browser cannot decode it.
         """
-        self.metadata("dagster/partition_row_count")
+        # Entries of a materialization have its time.
+        entry = self.page.get_by_role("cell", name=CLOCK).first
+        entry.scroll_into_view_if_needed()
+        self.record("metadata")
         found = self._pictures()
-        for index in range(self.page.get_by_text("[Show Markdown]").count()):
-            self.page.get_by_text("[Show Markdown]").nth(index).click()
+        long_ones = self.page.get_by_text("[Show Markdown]")
+        for index in range(long_ones.count()):
+            long_ones.nth(index).click()
             dialog = self.page.get_by_role("dialog")
             close = dialog.get_by_role("button", name="Close")
             expect(close).to_be_visible()
+            found += self._pictures()
             self.record("long metadata")
-            found |= self._pictures()
             close.click()
             expect(dialog).to_be_hidden()
         return found
 
     def check(self, check: str) -> Locator:
-        """The page of an asset's check, from the asset's tab `Checks`."""
+        """What an asset's tab `Checks` shows about a check."""
         self.page.get_by_text(check, exact=True).first.click()
-        self.page.get_by_text("Evaluation result").wait_for()
+        shown = self.page.locator("body")
+        expect(shown.get_by_text("Evaluation result")).to_be_visible()
         self.record(check)
-        return self.page.locator("body")
+        return shown
 
     def open_launchpad(self, job: str) -> Locator:
         """The launchpad of a job of assets, a dialog."""
@@ -155,9 +162,8 @@ class DagsterUI:
     def _node(self, asset: str) -> Locator:
         return self.page.locator("foreignObject").get_by_text(asset, exact=True)
 
-    def _pictures(self) -> dict[str, int]:
+    def _pictures(self) -> list[tuple[str, int]]:
         pictures = self.page.locator('img[src^="data:image"]')
-        read = "pictures => Promise.all(pictures.map(one => one.decode().catch(() => null)))"
-        pictures.evaluate_all(read)
-        widths = "pictures => pictures.map(one => [one.alt, one.naturalWidth])"
-        return dict(pictures.evaluate_all(widths))
+        pictures.evaluate_all("all => Promise.all(all.map(one => one.decode().catch(() => null)))")
+        found = pictures.evaluate_all("all => all.map(one => [one.alt, one.naturalWidth])")
+        return [(text, width) for text, width in found]

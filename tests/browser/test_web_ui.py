@@ -20,14 +20,21 @@ pytestmark = pytest.mark.slow
 # Two of them, so that what fails on purpose leaves the day that is looked at as it is.
 TODAY = dt.datetime.now(dt.UTC).date()
 YESTERDAY, DAY_BEFORE = (str(TODAY - dt.timedelta(days=days)) for days in (1, 2))
+# Assets whose page has pictures in its metadata.
 PREVIEWS = [
     "ocr_boxes",
     "filtered_dataset",
 ]
-CHECKS = {
-    "dataset_ratios_are_possible": "every ratio is possible",
-    "every_sample_has_one_verdict": "every sample has one verdict",
+CHECKS = """
+query($asset: [String!]!) {
+  assetNodeOrError(assetKey: {path: $asset}) { ... on AssetNode {
+    assetChecksOrError { ... on AssetChecks { checks {
+      name
+      executionForLatestMaterialization { evaluation { description } }
+    } } }
+  } }
 }
+"""
 HOSTILE_NAMES = [
     "<img src=x onerror=alert(1)>.mp4",
     "<svg onload=alert(1)>.mp4",
@@ -83,8 +90,7 @@ def test_the_lineage_shows_every_asset(ui: DagsterUI) -> None:
 
 def test_a_day_is_materialised_by_clicking(ui_after_the_run: DagsterUI) -> None:
     for asset in ASSETS:
-        ui_after_the_run.open_asset(asset, "Partitions")
-        assert ui_after_the_run.partition_status(YESTERDAY) == "Materialized"
+        assert ui_after_the_run.partition_status(asset, YESTERDAY) == "Materialized"
 
 
 def test_the_dataset_has_as_many_rows_as_its_page_says(
@@ -99,20 +105,26 @@ def test_the_dataset_has_as_many_rows_as_its_page_says(
     expect(shown).to_have_text(str(row_count))
 
 
-@pytest.mark.parametrize("check", CHECKS)
-def test_a_check_says_what_it_found(ui_after_the_run: DagsterUI, check: str) -> None:
-    ui_after_the_run.open_asset("filtered_dataset", "Checks")
-    shown = ui_after_the_run.check(check)
-    expect(shown.get_by_text("Passed", exact=True)).to_be_visible()
-    expect(shown.get_by_text(CHECKS[check], exact=True)).to_be_visible()
+@pytest.mark.parametrize("asset", ASSETS)
+def test_every_check_has_passed_and_says_what_it_found(
+    ui_after_the_run: DagsterUI, deployment: Deployment, asset: str
+) -> None:
+    node = deployment.graphql(CHECKS, asset=[asset])["assetNodeOrError"]
+    for check in node["assetChecksOrError"]["checks"]:
+        ui_after_the_run.open_asset(asset, "Checks")
+        shown = ui_after_the_run.check(check["name"])
+        expect(shown.get_by_text("Passed", exact=True)).to_be_visible()
+        sentence = check["executionForLatestMaterialization"]["evaluation"]["description"]
+        assert len(sentence) > 0
+        expect(shown.get_by_text(sentence, exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("asset", PREVIEWS)
 def test_an_assets_page_shows_pictures(ui_after_the_run: DagsterUI, asset: str) -> None:
     ui_after_the_run.open_asset(asset)
-    widths = ui_after_the_run.previews()
-    assert widths != {}
-    assert {text: width for text, width in widths.items() if width == 0} == {}
+    pictures = ui_after_the_run.previews()
+    assert len(pictures) > 0, f"{asset} shows no picture"
+    assert [text for text, width in pictures if width == 0] == []
 
 
 def test_names_of_files_are_text_on_the_page_and_nothing_more(ui_after_the_run: DagsterUI) -> None:
@@ -140,6 +152,7 @@ def test_the_launchpad_refuses_a_value_of_another_type(ui: DagsterUI) -> None:
     ui.write_config(max_area_ratio("lots"))
     sentence = 'Value "lots" of type "<class \'str\'>" is not valid for expected type "Float"'
     expect(launchpad.get_by_text(sentence)).to_be_visible()
+    expect(launchpad.get_by_role("button", name="Materialize")).to_be_disabled()
     ui.record("refused")
 
 
