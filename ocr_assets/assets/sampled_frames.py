@@ -12,6 +12,7 @@ import polars as pl
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
+from ocr_assets.assets.first_frames import FirstFrames
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
 from ocr_assets.assets.reused_frames import FramesGoneError, ReusedFrames
@@ -78,7 +79,11 @@ def sampled_frames(
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
-    """The sampled frames of every readable video, once per content, losslessly compressed."""
+    """The sampled frames of every readable video, once per content, losslessly compressed.
+
+    Three a video unless configured otherwise, upright, with the time at which they are shown. A
+    video that cannot be decoded has one row with its `status` and reason instead.
+    """
     return each_day(context, lambda date: _sample(context, date, config, decoder, tables))
 
 
@@ -105,6 +110,7 @@ def _sample(
         tables.sampled_frames, tables.video_manifest, date, config.reuse_days, video_ids
     )
     reused = ReusedFrames(tables.sampled_frames, days, key, video_ids)
+    first_frames = FirstFrames(video_ids)
     videos_reused = 0
     with (
         tables.sampled_frames.replace(
@@ -135,6 +141,7 @@ def _sample(
                     rows = _decoded_again(video_id, path, rule, key, decoder)
             for row in itertools.islice(rows, rows_done, None):
                 failed += row["error"].null_count() == 0
+                first_frames.consider(row, path)
                 writer.append(row)
             rows_done = 0
             progress.advance()
@@ -144,12 +151,13 @@ def _sample(
         f"{failed} failed"
     )
     return {
-        **written(tables.sampled_frames, writer.row_count),
+        **written(tables.sampled_frames, date, writer.row_count),
         "videos": videos.height,
         "frames": frames,
         "videos_failed": failed,
         "videos_reused": videos_reused,
-        "videos_per_second": progress.rate,
+        **({"videos_per_second": progress.rate} if progress.done else {}),
+        "first_frames": dg.MetadataValue.md(first_frames.markdown()),
     }
 
 
