@@ -4,7 +4,7 @@ r"""Tables in Markdown, as Dagster's pages show them.
 print(markdown_table(("sample", "ratio"), [("a|b.mp4", 0.0614), ("c.mp4", None)]))
 # | sample | ratio |
 # |:--|--:|
-# | a&#124;b\.mp4 | 0.06140 |
+# | a&#124;b\.mp4 | 0.0614 |
 # | c\.mp4 | \- |
 ```
 """
@@ -23,7 +23,7 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> st
 
     Args:
         columns: Their names. Those of numbers, by the first row, are aligned to the right.
-        rows: Text, which is shortened; numbers, floats of which have five decimals; None is `-`.
+        rows: Text, which is shortened; numbers, floats with five decimals at most; None is `-`.
 
     Returns:
         The table; `none` if there is no row.
@@ -49,4 +49,4 @@ def _shown(cell: Cell) -> str:
         return "\\-"
     if isinstance(cell, str):
         return markdown_text(shortened(cell))
-    return f"{cell:.5f}" if isinstance(cell, float) else f"{cell}"
+    return f"{cell:.5f}".rstrip("0").rstrip(".") if isinstance(cell, float) else f"{cell}"

@@ -51,7 +51,7 @@ def _formats(videos: pl.DataFrame) -> str:
             )
             counts = pl.concat([counts[:MOST_VALUES], others])
         rows += [
-            (kind, value, count, time_text(seconds), f"{size_bytes / MIB:,.1f}")
+            (kind, value, count, time_text(seconds), round(size_bytes / MIB, 1))
             for value, count, seconds, size_bytes in counts.iter_rows()
         ]
     return markdown_table(("", "", "videos", "length", "MiB"), rows)

@@ -35,6 +35,7 @@ Of every asset:
 """
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -67,7 +68,8 @@ def column_schema(schema: type[dy.Schema]) -> dg.TableSchema:
         [
             dg.TableColumn(
                 name,
-                type=str(empty.schema[name]),
+                # The fields of a structure are in its description; here they take its place.
+                type=re.sub(r"Struct\(.*\}\)", "Struct", str(empty.schema[name])),
                 description=column.description,
                 constraints=dg.TableColumnConstraints(nullable=column.nullable),
             )

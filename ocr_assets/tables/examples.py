@@ -6,6 +6,7 @@ print(example_markdown(OcrBoxes))
 """
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,8 +17,6 @@ import polars as pl
 from ocr_assets.markdown_table import shortened
 from ocr_assets.plain_text import markdown_text
 from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, VideoManifest
-
-MOST_CHARACTERS = 100  # of a value
 
 DATE = dt.date(2026, 1, 31)
 SAMPLE_ID = "2026-01-31/subtitles.mp4"
@@ -128,6 +127,15 @@ def example_markdown(schema: type[dy.Schema]) -> str:
 def _value(value: object) -> str:
     if value is None:
         return "*null*"
+    is_plain = isinstance(value, str | bytes | dt.date)
+    return markdown_text(shortened(str(value) if is_plain else json.dumps(_rounded(value))))
+
+
+def _rounded(value: object) -> object:
     if isinstance(value, float):
-        return f"{value:.6g}"
-    return markdown_text(shortened(str(value), MOST_CHARACTERS))
+        return float(f"{value:.5g}")
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return (
+        {name: _rounded(one) for name, one in value.items()} if isinstance(value, dict) else value
+    )
