@@ -1,5 +1,6 @@
 """Bounds and defaults of config."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
 from ocr_assets.assets.video_manifest import VideoManifestConfig
 from ocr_assets.config_fields import number, with_defaults
+from ocr_assets.definitions import defs
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
@@ -60,6 +62,39 @@ def test_every_field_says_what_it_is_and_has_a_default(config: type[dg.Config]) 
     undescribed = [name for name, field in config.model_fields.items() if not field.description]
     assert undescribed == []
     config()
+
+
+def launchpad_fields() -> dict[str, dg.Field]:
+    """Every setting that the launchpad of the job offers, by its place, but for Dagster's own."""
+    job = defs.resolve_job_def("daily_job")
+    top = job.run_config_schema.run_config_schema_type.fields
+    assets = [key.to_user_string() for key in defs.resolve_all_asset_keys()]
+    ours = {"ops": assets, "resources": list(defs.resources or {})}
+    return {
+        f"{name}.{field}": found
+        for part, names in ours.items()
+        for name in names
+        for field, found in top[part]
+        .config_type.fields[name]
+        .config_type.fields["config"]
+        .config_type.fields.items()
+    }
+
+
+def test_the_launchpad_says_of_every_setting_what_it_is_in_which_unit_and_within_which_bounds() -> (
+    None
+):
+    fields = launchpad_fields()
+    assert {"filtered_dataset.metric", "ocr_boxes.reuse_days", "tables.root"} <= fields.keys()
+    for place, field in fields.items():
+        said = field.description or ""
+        assert said[:1].isupper() or said.startswith(("`", "EasyOCR")), place
+        assert said.endswith("."), place
+        if re.search("Int|Float", field.config_type.key):
+            assert re.search(r"(From|Above) [\d .]+ to [\d .]+\.$", said), place
+        for unit in ("seconds", "bytes", "pixels", "days"):
+            if place.endswith(f"_{unit}"):
+                assert unit in said.lower(), place
 
 
 def seen_by_a_run(source: VideoSource, config: dict[str, Any]) -> VideoSource:

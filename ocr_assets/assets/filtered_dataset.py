@@ -35,13 +35,17 @@ FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
 SAMPLES_SHOWN = 20
 
 
+A_RATIO = (
+    "`metric` that is kept; 0.1 is a tenth of the frame. `ocr_area_ratio` exceeds 1 where boxes "
+    "overlap enough."
+)
+
+
 class FilteredDatasetConfig(dg.Config):
     """Which samples to keep."""
 
-    min_area_ratio: float = number(0.0, 0, 100, "Least share of the frame under text that is kept.")
-    max_area_ratio: float = number(
-        1.0, 0, 100, "Greatest share of the frame under text that is kept."
-    )
+    min_area_ratio: float = number(0.0, 0, 100, f"Least {A_RATIO}")
+    max_area_ratio: float = number(1.0, 0, 100, f"Greatest {A_RATIO}")
     metric: Metric = Field(
         default="ocr_area_ratio",
         description=(
@@ -55,7 +59,7 @@ class FilteredDatasetConfig(dg.Config):
     )
     any_or_all: AnyOrAll = Field(
         default="any",
-        description="Keep a sample if any or if all of its videos lie within the bounds.",
+        description="Keep a sample of several videos if `any` or if `all` lie within the bounds.",
     )
 
     @model_validator(mode="after")

@@ -51,14 +51,17 @@ class SampledFramesConfig(dg.Config):
         None,
         0,
         DAY_SECONDS,
-        "Take a frame every so many seconds instead; frame_sample_num is then unused.",
+        "Take a frame every so many seconds instead; frame_sample_num is then unused. null: not.",
         above=True,
     )
     part_max_frames: int = number(
         256, 1, 100_000, "Most frames in one part file, the unit of work of ocr_boxes."
     )
     part_max_bytes: int = number(
-        64 * MIB, MIB, GIB, "Bytes of compressed frames after which a new part file is begun."
+        64 * MIB,
+        MIB,
+        GIB,
+        "Bytes of compressed frames after which a new part file is begun. Unless set: 64 MiB.",
     )
     decode_workers: int | None = decode_workers_field()
     reuse_days: int | None = reuse_days_field(
