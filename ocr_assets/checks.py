@@ -1,5 +1,6 @@
 """Asset checks: nothing is lost, nothing is counted twice, and the numbers are possible."""
 
+import dataclasses
 import datetime as dt
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,15 @@ from ocr_assets.video.images import decode_image
 FRAMES_TO_DECODE = 50
 EXAMPLES = 5
 A_FEW = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """How much was looked at: so many of what, in the plural."""
+
+    count: int
+    unit: str
+
 
 CheckFunction = Callable[[Tables, dt.date], dg.AssetCheckResult]
 
@@ -73,30 +83,36 @@ def _of_several_days(
         f"{date}: {result.description}" for date, result in results.items() if not result.passed
     ]
     return dg.AssetCheckResult(
-        passed=not failed, description="; ".join(failed) or f"{len(results)} days passed"
+        passed=not failed,
+        description="\n".join(failed) or f"All {len(results)} days passed.",
+        metadata={"days": len(results), "days_failed": len(failed)},
     )
 
 
 @partition_check(video_manifest)
 def manifest_rows_are_unique(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """No (sample, video) is listed twice."""
+    """Every video of every sample is listed once: no sample has two rows for the same video."""
     rows = tables.video_manifest.scan(date)
     return _no_rows(
         _repeated(rows, "sample_id", "video_index"),
-        "every (sample, video) is listed once",
-        "(sample, video) pairs are listed more than once",
+        Checked(_count(rows), "(sample, video) pairs"),
+        "Every (sample, video) pair is listed once.",
+        "listed more than once",
     )
 
 
 @partition_check(video_manifest)
 def few_videos_are_unreadable(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """The share of the day's videos that cannot be read is at most `max_quarantined_share`."""
+    """At most `max_quarantined_share` of the day's videos, a setting of `tables`, cannot be read.
+
+    More than that is a sign of a source that is broken or not mounted.
+    """
     return _few_are_quarantined(_listed(tables, date), tables.max_quarantined_share)
 
 
 @partition_check(sampled_frames)
 def every_readable_video_is_sampled_once(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """Each readable video of the manifest has frames 0..k-1, once each, or an error."""
+    """Every readable video of the manifest has frames 0 to k-1, once each, or one error."""
     frames = (
         tables.sampled_frames.scan(date)
         .group_by("video_id")
@@ -110,22 +126,23 @@ def every_readable_video_is_sampled_once(tables: Tables, date: dt.date) -> dg.As
         & ((pl.col("indices").list.len() > 0) | (pl.col("errors") == 1))
         & (pl.col("errors") <= 1)
     )
+    videos = _videos(tables, date)
     wrong = (
-        _videos(tables, date)
-        .join(frames, on="video_id", how="full", coalesce=True)
+        videos.join(frames, on="video_id", how="full", coalesce=True)
         .filter(pl.col("listed").is_null() | pl.col("indices").is_null() | ~complete)
         .select("video_id")
     )
     return _no_rows(
         wrong,
-        "every readable video is sampled once",
-        "videos are missing, sampled twice, or not in the manifest",
+        Checked(_count(videos), "videos"),
+        "Every readable video is sampled once.",
+        "missing, sampled twice, or not in the manifest",
     )
 
 
 @partition_check(sampled_frames)
 def stored_frames_decode(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """The first frames of every part, up to fifty in all, decode to the size stated."""
+    """The first frames of every part file, up to fifty in all, decode to pictures of their size."""
     parts = list(tables.sampled_frames.scan_parts(date))
     wrong: list[str] = []
     decoded = 0
@@ -142,12 +159,17 @@ def stored_frames_decode(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
                 continue
             if size != (row["width"], row["height"]):
                 wrong.append(f"{row['video_id']} frame {row['frame_index']}: its size is {size}")
-    return _result(wrong, f"{decoded} frames decode", "frames do not decode as stated")
+    return _result(
+        wrong,
+        Checked(decoded, "frames"),
+        "Every frame that was tried decodes to a picture of its size.",
+        "not decoding to a picture of their size",
+    )
 
 
 @partition_check(ocr_boxes)
 def every_frame_is_detected_once(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """Boxes and sampled frames have the same (video, frame) pairs, once each."""
+    """Every sampled frame has one row of boxes, and no row of boxes is without its frame."""
     key = ("video_id", "frame_index")
     frames = tables.sampled_frames.scan(date).select(*key, sampled=pl.lit(1))
     boxes = tables.ocr_boxes.scan(date).group_by(key).agg(detected=pl.len())
@@ -156,14 +178,15 @@ def every_frame_is_detected_once(tables: Tables, date: dt.date) -> dg.AssetCheck
     )
     return _no_rows(
         wrong.select(key),
-        "every sampled frame has one row of boxes",
-        "frames have no row of boxes, several, or are not in sampled_frames",
+        Checked(_count(frames), "frames"),
+        "Every sampled frame has one row of boxes.",
+        "without a row of boxes, with several, or not in sampled_frames",
     )
 
 
 @partition_check(ocr_boxes)
 def ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """Ratios are finite and at least 0, of unions at most 1; rows without them have an error."""
+    """Every frame's ratios are finite and at least 0, the union's at most 1, or it has an error."""
     boxes = tables.ocr_boxes.scan(date)
     area, union = pl.col("ocr_area_ratio"), pl.col("union_area_ratio")
     possible = area.is_finite() & (area >= 0) & union.is_between(0, 1)
@@ -172,12 +195,21 @@ def ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
         .then(~possible.fill_null(value=False))
         .otherwise(area.is_not_null() | union.is_not_null())
     ).select("video_id", "frame_index")
-    return _no_rows(wrong, "every ratio is possible", "frames have impossible ratios")
+    return _no_rows(
+        wrong,
+        Checked(_count(boxes), "frames"),
+        "Every frame's ratios are possible.",
+        "with ratios that are not possible",
+    )
 
 
 @partition_check(ocr_boxes)
 def few_videos_are_quarantined(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """The same, with those that could not be sampled or detected."""
+    """At most `max_quarantined_share` of the day's videos are quarantined by now.
+
+    Those that cannot be read, and those that could not be sampled or detected. With more of them
+    `filtered_dataset` stays as it was.
+    """
     failed = (
         tables.ocr_boxes.scan(date)
         .filter(pl.col("error").is_not_null())
@@ -194,7 +226,7 @@ def few_videos_are_quarantined(tables: Tables, date: dt.date) -> dg.AssetCheckRe
 
 @partition_check(filtered_dataset)
 def every_sample_has_one_verdict(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """Kept + dropped + quarantined are the manifest's samples, once each, with their videos."""
+    """Every sample of the manifest is kept, dropped or quarantined, once, with all its videos."""
     samples = (
         tables.video_manifest.scan(date)
         .sort("video_index")
@@ -213,14 +245,18 @@ def every_sample_has_one_verdict(tables: Tables, date: dt.date) -> dg.AssetCheck
     )
     return _no_rows(
         wrong.select("sample_id"),
-        "every sample has one verdict",
-        "samples have no verdict, several, other videos, or are not in the manifest",
+        Checked(_count(samples), "samples"),
+        "Every sample has one verdict.",
+        "without a verdict, with several or with other videos, or not in the manifest",
     )
 
 
 @partition_check(filtered_dataset)
 def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """The ratios that verdicts rest on are finite and at least 0; but for one kind, at most 1."""
+    """Every ratio that verdicts rest on is finite and at least 0, and at most 1 but for one kind.
+
+    Only `ocr_area_ratio` can be greater than 1, since it counts boxes that overlap twice.
+    """
     most = {"ocr_area_ratio": float("inf")}
     possible = [
         pl.col(metric)
@@ -229,9 +265,13 @@ def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckR
         for metric in METRICS
     ]
     # The columns that are null as a whole are those of partitions of earlier versions.
-    wrong = tables.filtered_dataset.scan(date).filter(~pl.all_horizontal(possible))
+    rows = tables.filtered_dataset.scan(date)
+    wrong = rows.filter(~pl.all_horizontal(possible))
     return _no_rows(
-        wrong.select("sample_id"), "every ratio is possible", "samples have impossible ratios"
+        wrong.select("sample_id"),
+        Checked(_count(rows), "samples"),
+        "Every sample's ratios are possible.",
+        "with ratios that are not possible",
     )
 
 
@@ -253,18 +293,24 @@ def _few_are_quarantined(videos: pl.LazyFrame, max_share: float) -> dg.AssetChec
     kinds = {status: count for status, count in counts.items() if status != Status.OK}
     quarantined = sum(kinds.values())
     said = ", ".join(f"{count} {status}" for status, count in kinds.items())
-    found = f"{quarantined} of {total} videos are quarantined{f' ({said})' if said else ''}"
+    found = f"{_are(quarantined, total, 'videos')} quarantined{f' ({said})' if said else ''}"
+    metadata = {
+        "checked": total,
+        "wrong": quarantined,
+        "quarantined_share": quarantined / max(total, 1),
+        **{f"status/{status}": count for status, count in kinds.items()},
+    }
     if quarantined <= A_FEW:  # bad files, unless they are not there at all
         quarantined = sum(kinds.get(status, 0) for status in (Status.MISSING, Status.UNREADABLE))
     if quarantined <= max_share * total:
-        return dg.AssetCheckResult(passed=True, description=found, metadata=kinds)
+        return dg.AssetCheckResult(passed=True, description=f"{found}.", metadata=metadata)
     return dg.AssetCheckResult(
         passed=False,
         description=(
             f"{found}, more than {max_share:.0%}: is the source whole? max_quarantined_share of "
-            "the resource tables says how many may be"
+            "the resource tables says how many may be."
         ),
-        metadata=kinds,
+        metadata=metadata,
     )
 
 
@@ -281,19 +327,31 @@ def _repeated(rows: pl.LazyFrame, *key: str) -> pl.LazyFrame:
     return rows.group_by(key).agg(pl.len()).filter(pl.col("len") > 1).select(key)
 
 
-def _no_rows(wrong: pl.LazyFrame, passed: str, failed: str) -> dg.AssetCheckResult:
-    return _result([str(row) for row in wrong.collect().iter_rows()], passed, failed)
+def _count(rows: pl.LazyFrame) -> int:
+    return int(rows.select(pl.len()).collect().item())
 
 
-def _result(wrong: Sequence[str], passed: str, failed: str) -> dg.AssetCheckResult:
+def _no_rows(wrong: pl.LazyFrame, checked: Checked, passed: str, fault: str) -> dg.AssetCheckResult:
+    return _result([str(row) for row in wrong.collect().iter_rows()], checked, passed, fault)
+
+
+def _result(wrong: Sequence[str], checked: Checked, passed: str, fault: str) -> dg.AssetCheckResult:
     """Passed if nothing is wrong; else says how many are, and names some."""
-    if not wrong:
-        return dg.AssetCheckResult(passed=True, description=passed)
+    description = f"{passed} {checked.count} {checked.unit} were looked at."
+    if wrong:
+        description = (
+            f"{_are(len(wrong), checked.count, checked.unit)} {fault}, among them "
+            f"{'; '.join(wrong[:EXAMPLES])}."
+        )
     return dg.AssetCheckResult(
-        passed=False,
-        description=f"{len(wrong)} {failed}, among them {'; '.join(wrong[:EXAMPLES])}",
-        metadata={"wrong": len(wrong)},
+        passed=not wrong,
+        description=description,
+        metadata={"checked": checked.count, "wrong": len(wrong)},
     )
+
+
+def _are(some: int, of: int, unit: str) -> str:
+    return f"{some} of {of} {unit} {'is' if some == 1 else 'are'}"
 
 
 all_checks = [

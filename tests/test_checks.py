@@ -88,55 +88,65 @@ def with_first(column: str, value: object) -> Change:
 @pytest.mark.parametrize(
     ("check", "table", "how", "said"),
     [
-        ("manifest_rows_are_unique", "video_manifest", twice, "1 (sample, video) pairs"),
-        ("every_readable_video_is_sampled_once", "sampled_frames", twice, "1 videos"),
-        ("every_readable_video_is_sampled_once", "sampled_frames", without_first, "1 videos"),
+        ("manifest_rows_are_unique", "video_manifest", twice, "pairs is"),
+        ("every_readable_video_is_sampled_once", "sampled_frames", twice, "videos is"),
+        ("every_readable_video_is_sampled_once", "sampled_frames", without_first, "videos is"),
         (
             "every_readable_video_is_sampled_once",
             "sampled_frames",
             with_first("video_id", "unknown"),
-            "2 videos",
+            "videos are",
         ),
         ("stored_frames_decode", "sampled_frames", with_first("image", b"x"), "not an image"),
         ("stored_frames_decode", "sampled_frames", with_first("width", 95), "its size is (96, 64)"),
-        ("every_frame_is_detected_once", "ocr_boxes", twice, "1 frames"),
-        ("every_frame_is_detected_once", "ocr_boxes", without_first, "1 frames"),
-        ("every_frame_is_detected_once", "ocr_boxes", with_first("frame_index", 9), "2 frames"),
-        ("ratios_are_possible", "ocr_boxes", with_first("union_area_ratio", 1.01), "1 frames"),
-        ("ratios_are_possible", "ocr_boxes", with_first("ocr_area_ratio", -0.1), "1 frames"),
+        ("every_frame_is_detected_once", "ocr_boxes", twice, "frames is"),
+        ("every_frame_is_detected_once", "ocr_boxes", without_first, "frames is"),
+        (
+            "every_frame_is_detected_once",
+            "ocr_boxes",
+            with_first("frame_index", 9),
+            "frames are",
+        ),
+        ("ratios_are_possible", "ocr_boxes", with_first("union_area_ratio", 1.01), "frames is"),
+        ("ratios_are_possible", "ocr_boxes", with_first("ocr_area_ratio", -0.1), "frames is"),
         (
             "ratios_are_possible",
             "ocr_boxes",
             with_first("ocr_area_ratio", float("inf")),
-            "1 frames",
+            "frames is",
         ),
         (
             "ratios_are_possible",
             "ocr_boxes",
             with_first("ocr_area_ratio", float("nan")),
-            "1 frames",
+            "frames is",
         ),
-        ("ratios_are_possible", "ocr_boxes", with_first("ocr_area_ratio", None), "1 frames"),
-        ("every_sample_has_one_verdict", "filtered_dataset", twice, "1 samples"),
-        ("every_sample_has_one_verdict", "filtered_dataset", without_first, "1 samples"),
+        ("ratios_are_possible", "ocr_boxes", with_first("ocr_area_ratio", None), "frames is"),
+        ("every_sample_has_one_verdict", "filtered_dataset", twice, "samples is"),
+        ("every_sample_has_one_verdict", "filtered_dataset", without_first, "samples is"),
         (
             "every_sample_has_one_verdict",
             "filtered_dataset",
             with_first("sample_id", "unknown"),
-            "2 samples",
+            "samples are",
         ),
-        ("every_sample_has_one_verdict", "filtered_dataset", with_first("paths", []), "1 samples"),
+        (
+            "every_sample_has_one_verdict",
+            "filtered_dataset",
+            with_first("paths", []),
+            "samples is",
+        ),
         (
             "dataset_ratios_are_possible",
             "filtered_dataset",
             with_first("ocr_area_ratio", [float("inf")]),
-            "1 samples",
+            "samples is",
         ),
         (
             "dataset_ratios_are_possible",
             "filtered_dataset",
             with_first("max_union_area_ratio", [0.5, 1.5]),
-            "1 samples",
+            "samples is",
         ),
     ],
 )
@@ -144,11 +154,15 @@ def test_a_check_fails_on_the_fault_it_is_for(
     tables: Tables, check: str, table: str, how: Change, said: str
 ) -> None:
     definition = getattr(checks, check)
-    assert outcome(definition, tables).passed
+    before = outcome(definition, tables)
+    assert before.passed
+    assert before.metadata["wrong"].value == 0
     change(getattr(tables, table), how)
     found = outcome(definition, tables)
     assert not found.passed
     assert said in str(found.description)
+    assert found.metadata["wrong"].value == (2 if said.endswith(" are") else 1)
+    assert str(found.description).endswith(".")
 
 
 def unread(count: int, of: int, status: str) -> Change:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ocr_assets.config_fields import number, with_defaults
+from ocr_assets.definitions import defs
 from ocr_assets.resources.video_source import VideoSource
 from tests.configs import op_configs, resource_configs
 from tests.readme.markdown import CODE
@@ -61,6 +62,39 @@ def test_descriptions_are_sentences_that_markdown_leaves_alone(name: str, field:
 def test_every_field_has_a_default(config: type[dg.Config]) -> None:
     assert [name for name, field in config.model_fields.items() if field.is_required()] == []
     config()
+
+
+def launchpad_fields() -> dict[str, dg.Field]:
+    """Every setting that the launchpad of the job offers, by its place, but for Dagster's own."""
+    job = defs.resolve_job_def("daily_job")
+    top = job.run_config_schema.run_config_schema_type.fields
+    assets = [key.to_user_string() for key in defs.resolve_all_asset_keys()]
+    ours = {"ops": assets, "resources": list(defs.resources or {})}
+    return {
+        f"{name}.{field}": found
+        for part, names in ours.items()
+        for name in names
+        for field, found in top[part]
+        .config_type.fields[name]
+        .config_type.fields["config"]
+        .config_type.fields.items()
+    }
+
+
+def test_the_launchpad_says_of_every_setting_what_it_is_in_which_unit_and_within_which_bounds() -> (
+    None
+):
+    fields = launchpad_fields()
+    assert {"filtered_dataset.metric", "ocr_boxes.reuse_days", "tables.root"} <= fields.keys()
+    for place, field in fields.items():
+        said = field.description or ""
+        assert said[:1].isupper() or said.startswith(("`", "EasyOCR")), place
+        assert said.endswith("."), place
+        if re.search("Int|Float", field.config_type.key):
+            assert re.search(r"(From|Above) [\d .]+ to [\d .]+\.$", said), place
+        for measure in ("seconds", "bytes", "pixels", "days"):
+            if place.endswith(f"_{measure}"):
+                assert measure in said.lower(), place
 
 
 def seen_by_a_run(source: VideoSource, config: dict[str, Any]) -> VideoSource:

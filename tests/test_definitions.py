@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -8,7 +9,14 @@ import pytest
 from ocr_assets import settings
 from ocr_assets.automation import daily_schedule
 from ocr_assets.definitions import defs
+from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, VideoManifest
 
+SCHEMAS = {
+    "video_manifest": VideoManifest,
+    "sampled_frames": SampledFrames,
+    "ocr_boxes": OcrBoxes,
+    "filtered_dataset": FilteredDataset,
+}
 ASSETS = ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset")
 
 
@@ -34,7 +42,11 @@ def test_the_definitions_are_loadable() -> None:
 def test_every_asset_says_what_it_is(name: str) -> None:
     spec = defs.resolve_all_asset_specs()
     (asset,) = [one for one in spec if one.key == dg.AssetKey(name)]
-    assert asset.description
+    said, _, example = str(asset.description).partition("\n\n|")
+    assert said.partition("\n")[0].endswith(".")
+    assert all(f"| `{column}` | " in example for column in SCHEMAS[name].column_names())
+    assert asset.metadata["dagster/table_name"].value == name
+    assert Path(asset.metadata["dagster/uri"].value).name == name
     assert asset.group_name == settings.GROUP
     assert asset.owners
     assert "deltalake" in asset.kinds

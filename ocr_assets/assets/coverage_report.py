@@ -73,7 +73,7 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     context.log.info(f"{folder / 'coverage.html'}, {len(html) / 1e6:.1f} MB")
     return {
         "report": dg.MetadataValue.path(folder / "coverage.html"),
-        "bytes": len(html),
+        "stored_bytes": len(html),
         "pictures": len(report.pictures),
         "overview": dg.MetadataValue.md(
             markdown_picture(overview, "Histogram of the ratio, and where on the frame text is")

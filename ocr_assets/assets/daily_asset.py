@@ -1,6 +1,8 @@
 """What the assets have in common: a partition a day, and a step that does one or several."""
 
 import datetime as dt
+import inspect
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from dagster._core.errors import DagsterInvalidPropertyError
 
 from ocr_assets import settings
 from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after_fault
-from ocr_assets.assets.metadata import column_schema
+from ocr_assets.assets.metadata import SECONDS, page_text, table_metadata
 from ocr_assets.gpu.faults import DeviceFaultError
 from ocr_assets.partitions import daily, partition_dates
 from ocr_assets.resources.video_source import SourceMissingError
@@ -37,6 +39,8 @@ def daily_asset(
 ) -> Callable[[Step], dg.AssetsDefinition]:
     """An asset of days: a Delta table, or files.
 
+    Its page says what its function's docstring says, and shows an example row if it is a table.
+
     Args:
         schema: The table's; None if it is files.
         kinds: What it is made with.
@@ -51,6 +55,7 @@ def daily_asset(
             # Backfill policies are beta in Dagster 1.13; pyproject.toml bounds its version.
             warnings.simplefilter("ignore", dg.BetaWarning)
             return dg.asset(
+                description=page_text(inspect.getdoc(step) or "", schema),
                 deps=deps,
                 partitions_def=daily,
                 # Several days in one run load one model; a run that is too long is not retried
@@ -62,9 +67,7 @@ def daily_asset(
                 owners=settings.OWNERS,
                 kinds=kinds if schema is None else kinds | {"deltalake"},
                 code_version=code_version,
-                metadata=(
-                    {} if schema is None else {"dagster/column_schema": column_schema(schema)}
-                ),
+                metadata={} if schema is None else table_metadata(step.__name__, schema),
             )(step)
 
     return decorate
@@ -85,8 +88,9 @@ def each_day(context: dg.AssetExecutionContext, work: DayWork) -> dg.Materialize
     done: dict[dt.date, dict[str, Any]] = {}
     failed: dict[dt.date, Exception] = {}
     for date in dates:
+        started = time.monotonic()
         try:
-            done[date] = work(date)
+            metadata = work(date)
         except Exception as error:
             failed[date] = error
             if len(dates) > 1:
@@ -94,6 +98,8 @@ def each_day(context: dg.AssetExecutionContext, work: DayWork) -> dg.Materialize
                 context.log.error(f"{date} failed: {describe(error)}\n{trace}")
             if isinstance(error, DeviceFaultError):
                 break  # every other day would meet the same broken process
+        else:
+            done[date] = {**metadata, SECONDS: time.monotonic() - started}
     if failed:
         _fail(context, done, failed)
     if len(dates) == 1:

@@ -1,5 +1,6 @@
 """The verdict on every sample."""
 
+import dataclasses
 import datetime as dt
 from collections import Counter
 from typing import Any
@@ -11,9 +12,10 @@ from pydantic import Field, model_validator
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.metadata import written
+from ocr_assets.assets.nearest_to_bounds import NearestToBounds
 from ocr_assets.config_fields import number
 from ocr_assets.coverage import GREATEST_BOUND, AnyOrAll, FilterRule, Metric
-from ocr_assets.plain_text import markdown_text
+from ocr_assets.markdown_table import markdown_table
 from ocr_assets.reports.charts import histogram_chart, markdown_picture
 from ocr_assets.reports.examples import bin_edges
 from ocr_assets.reports.thresholds import histogram
@@ -31,19 +33,19 @@ FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(
 
 # Metadata lives in the event log, so it is kept small.
 SAMPLES_SHOWN = 20
-CHARACTERS_SHOWN = 200
 HISTOGRAM_WIDTH = 560  # pixels
+
+A_RATIO = (
+    "`metric` that is kept; 0.1 is a tenth of the frame. `ocr_area_ratio` exceeds 1 where boxes "
+    "overlap enough."
+)
 
 
 class FilteredDatasetConfig(dg.Config):
     """Which samples to keep."""
 
-    min_area_ratio: float = number(
-        0.0, 0, GREATEST_BOUND, "Least share of the frame under text that is kept."
-    )
-    max_area_ratio: float = number(
-        1.0, 0, GREATEST_BOUND, "Greatest share of the frame under text that is kept."
-    )
+    min_area_ratio: float = number(0.0, 0, GREATEST_BOUND, f"Least {A_RATIO}")
+    max_area_ratio: float = number(1.0, 0, GREATEST_BOUND, f"Greatest {A_RATIO}")
     metric: Metric = Field(
         default="ocr_area_ratio",
         description=(
@@ -57,7 +59,7 @@ class FilteredDatasetConfig(dg.Config):
     )
     any_or_all: AnyOrAll = Field(
         default="any",
-        description="Keep a sample if any or if all of its videos lie within the bounds.",
+        description="Keep a sample of several videos if `any` or if `all` lie within the bounds.",
     )
 
     @model_validator(mode="after")
@@ -80,7 +82,11 @@ class FilteredDatasetConfig(dg.Config):
 def filtered_dataset(
     context: dg.AssetExecutionContext, config: FilteredDatasetConfig, tables: Tables
 ) -> dg.MaterializeResult[None]:
-    """Every sample of the day with its area ratios, its verdict and the reason for it."""
+    """Every sample of the day with its area ratios, its verdict and the reason for it.
+
+    A sample is kept, dropped, or quarantined where something of it could not be read. New bounds
+    need only this asset materialised again. The kept samples are in `kept.jsonl`, too.
+    """
     rule = config.rule()
     return each_day(context, lambda date: _filter(context, date, rule, tables))
 
@@ -92,6 +98,7 @@ def _filter(
     verdicts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     quarantined: list[dict[str, Any]] = []
+    nearest = NearestToBounds(rule)
     ratios: list[float] = []
     kept = settings.kept_jsonl(addressable(tables.root), date)
     with replace_file(kept) as kept_file:
@@ -100,6 +107,7 @@ def _filter(
                 for row in rows:
                     verdicts[row["verdict"]] += 1
                     reasons[row["reason_code"]] += 1
+                    nearest.consider(row)
                     if row["verdict"] == QUARANTINE and len(quarantined) < SAMPLES_SHOWN:
                         quarantined.append(row)
                     ratios += [ratio for ratio in row[rule.metric] if ratio is not None]
@@ -111,12 +119,18 @@ def _filter(
     counts = {verdict: verdicts[verdict] for verdict in (KEEP, DROP, QUARANTINE)}
     context.log.info(", ".join(f"{verdict} {count}" for verdict, count in counts.items()))
     return {
-        **written(tables.filtered_dataset, writer.row_count),
+        **written(tables.filtered_dataset, date, writer.row_count),
         **counts,
-        "drop_share": counts[DROP] / max(writer.row_count, 1),
-        f"mean_{rule.metric}": sum(ratios) / max(len(ratios), 1),
+        **{
+            f"{verdict}_share": count / writer.row_count
+            for verdict, count in counts.items()
+            if writer.row_count
+        },
+        **({"mean_ratio": sum(ratios) / len(ratios)} if ratios else {}),
         "histogram": dg.MetadataValue.md(_histogram(ratios, rule)),
+        **dataclasses.asdict(rule),
         "reasons": dict(reasons.most_common()),
+        "nearest_to_bounds": dg.MetadataValue.md(nearest.markdown()),
         "quarantined_samples": dg.MetadataValue.md(_table(quarantined)),
         "kept_jsonl": dg.MetadataValue.path(kept),
     }
@@ -132,16 +146,9 @@ def _histogram(ratios: list[float], rule: FilterRule) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     """Samples and reasons in Markdown, that shows names of files as they are."""
-    head = "| sample | reason_code | reason |\n|---|---|---|"
     columns = ("sample_id", "reason_code", "reason")
-    lines = [
-        " | ".join(markdown_text(_shortened(row[column])) for column in columns) for row in rows
-    ]
-    return "\n".join([head, *(f"| {line} |" for line in lines)]) if lines else "none"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}..."
+    cells = [[row[column] for column in columns] for row in rows]
+    return markdown_table(("sample", "reason_code", "reason"), cells)
 
 
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

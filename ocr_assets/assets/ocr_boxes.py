@@ -50,7 +50,11 @@ def ocr_boxes(
     easyocr: EasyOCRResource,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
-    """EasyOCR's text boxes on every sampled frame, and the share of the frame they cover."""
+    """EasyOCR's text boxes on every sampled frame, and the share of the frame they cover.
+
+    A frame without text has a row without boxes. The boxes are kept, not only the shares, so that
+    thresholds can change without any text being looked for again.
+    """
     return each_day(context, lambda date: _find_text(context, date, config, easyocr, tables))
 
 
@@ -70,7 +74,7 @@ def _find_text(
         detected = _count_detected(tables, date)
         context.log.info(f"{date} was done by an earlier try, {detected} frames")
         return {
-            **written(tables.ocr_boxes, tables.ocr_boxes.row_count(date)),
+            **written(tables.ocr_boxes, date, tables.ocr_boxes.row_count(date)),
             "frames": detected,
             "failed": frames.height - detected,
         }
@@ -112,11 +116,11 @@ def _find_text(
         f"{session.tally.sentence()}"
     )
     return {
-        **written(tables.ocr_boxes, writer.row_count),
+        **written(tables.ocr_boxes, date, writer.row_count),
         "frames": detected,
         "failed": failed,
         "frames_reused": day.reused,
-        "frames_per_second": progress.rate,
+        **({"frames_per_second": progress.rate} if progress.done else {}),
         **_device_metadata(session.tally),
         "most_covered_frames": dg.MetadataValue.md(day.sheet.markdown()),
     }
@@ -182,10 +186,12 @@ def _read_part(tables: Tables, date: dt.date, path: Path) -> list[dict[str, Any]
 
 def _device_metadata(tally: Tally) -> dict[str, Any]:
     """Where the frames were detected, and what it took to get them there."""
-    frames = max(tally.frames.total(), 1)
+    detected = +tally.frames
+    shares = {device: count / detected.total() for device, count in detected.items()}
     return {
-        "devices": dict(tally.frames),
-        "device_share": {device: count / frames for device, count in tally.frames.items()},
+        "devices": dict(detected),
+        **{f"device_share/{device}": share for device, share in shares.items()},
+        **({"fallback_share": tally.fallback_share} if shares else {}),
         "fallbacks": tally.moves,
         "waits": tally.waits,
         "wait_seconds": tally.wait_seconds,

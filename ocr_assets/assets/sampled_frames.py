@@ -12,6 +12,7 @@ import polars as pl
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
+from ocr_assets.assets.first_frames import FirstFrames
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
 from ocr_assets.assets.reused_frames import FramesGoneError, ReusedFrames
@@ -50,14 +51,17 @@ class SampledFramesConfig(dg.Config):
         None,
         0,
         DAY_SECONDS,
-        "Take a frame every so many seconds instead; frame_sample_num is then unused.",
+        "Take a frame every so many seconds instead; frame_sample_num is then unused. null: not.",
         above=True,
     )
     part_max_frames: int = number(
         256, 1, 100_000, "Most frames in one part file, the unit of work of ocr_boxes."
     )
     part_max_bytes: int = number(
-        64 * MIB, MIB, GIB, "Bytes of compressed frames after which a new part file is begun."
+        64 * MIB,
+        MIB,
+        GIB,
+        "Bytes of compressed frames after which a new part file is begun. Unless set: 64 MiB.",
     )
     decode_workers: int | None = decode_workers_field()
     reuse_days: int | None = reuse_days_field(
@@ -78,7 +82,11 @@ def sampled_frames(
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
-    """The sampled frames of every readable video, once per content, losslessly compressed."""
+    """The sampled frames of every readable video, once per content, losslessly compressed.
+
+    Three a video unless configured otherwise, upright, with the time at which they are shown. A
+    video that cannot be decoded has one row with its `status` and reason instead.
+    """
     return each_day(context, lambda date: _sample(context, date, config, decoder, tables))
 
 
@@ -105,6 +113,7 @@ def _sample(
         tables.sampled_frames, tables.video_manifest, date, config.reuse_days, video_ids
     )
     reused = ReusedFrames(tables.sampled_frames, days, key, video_ids)
+    first_frames = FirstFrames(video_ids)
     videos_reused = 0
     with (
         tables.sampled_frames.replace(
@@ -135,6 +144,7 @@ def _sample(
                     rows = _decoded_again(video_id, path, rule, key, decoder)
             for row in itertools.islice(rows, rows_done, None):
                 failed += row["error"].null_count() == 0
+                first_frames.consider(row, path)
                 writer.append(row)
             rows_done = 0
             progress.advance()
@@ -144,12 +154,13 @@ def _sample(
         f"{failed} failed"
     )
     return {
-        **written(tables.sampled_frames, writer.row_count),
+        **written(tables.sampled_frames, date, writer.row_count),
         "videos": videos.height,
         "frames": frames,
         "videos_failed": failed,
         "videos_reused": videos_reused,
-        "videos_per_second": progress.rate,
+        **({"videos_per_second": progress.rate} if progress.done else {}),
+        "first_frames": dg.MetadataValue.md(first_frames.markdown()),
     }
 
 

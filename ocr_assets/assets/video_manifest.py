@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from ocr_assets.assets.contents import contents
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
 from ocr_assets.assets.metadata import written
@@ -73,7 +74,11 @@ def video_manifest(
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
-    """One row per video of every sample of the day, by content; unreadable ones with the reason."""
+    """One row per video of every sample of the day, by content; unreadable ones with the reason.
+
+    The day's files are listed, fingerprinted and looked at: container, codec, size, length. A file
+    that cannot be read stays in the table with a `status` and its reason, and is quarantined.
+    """
     return each_day(
         context, lambda date: _list_videos(context, date, config, video_source, decoder, tables)
     )
@@ -132,12 +137,13 @@ def _list_videos(
         f"unchanged since they were last read, {statuses.total()} not"
     )
     return {
-        **written(tables.video_manifest, writer.row_count),
+        **written(tables.video_manifest, date, writer.row_count),
         "samples": done + progress.done,
         "readable": readable,
         "unreadable": statuses.total(),
         "unreadable_by_status": dict(statuses.most_common()),
         "unchanged": known.reused,
+        **contents(tables.video_manifest.scan(date)),
         SOURCE: video_source.identity,
         SOURCE_FINGERPRINT: state.fingerprint,
     }

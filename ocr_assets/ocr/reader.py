@@ -40,6 +40,7 @@ class Tally:
 
     Attributes:
         frames: Frames per device.
+        gpu_preferred: Whether the work may go to GPUs and one was there when it began.
         out_of_memory: How often a device ran out of memory.
         halvings: How often a batch was halved for that.
         moves: How often the work changed its device.
@@ -50,6 +51,7 @@ class Tally:
     """
 
     frames: Counter[str] = field(default_factory=Counter)
+    gpu_preferred: bool = False
     out_of_memory: int = 0
     halvings: int = 0
     moves: int = 0
@@ -57,6 +59,12 @@ class Tally:
     wait_seconds: float = 0.0
     peak_bytes: int = 0
     lease_bytes: int = 0
+
+    @property
+    def fallback_share(self) -> float:
+        """Share of the frames that were detected on the CPU though a GPU was preferred."""
+        on_cpu = self.frames[CPU] if self.gpu_preferred else 0
+        return on_cpu / max(self.frames.total(), 1)
 
     def sentence(self) -> str:
         """For the log: `30 on cuda:0, 10 on cpu; moves between devices: 2; waits: 1, 12 s`."""

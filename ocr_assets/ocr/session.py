@@ -103,9 +103,10 @@ class DetectionSession:
         self._excluded: dict[str, _Exclusion] = {}
         self._rechecked = float("-inf")
         self._overflow = ExitStack()
-        if policy.device == "cuda":
+        if policy.device != "cpu":
             snapshot = take_snapshot()
-            if not snapshot.usable:
+            self.tally.gpu_preferred = bool(snapshot.usable)
+            if policy.device == "cuda" and not snapshot.usable:
                 raise DeviceError(
                     "device is `cuda`, but there is no GPU to use: "
                     f"{'; '.join(snapshot.problems) or 'NVML lists none'}. Mend that, or set "

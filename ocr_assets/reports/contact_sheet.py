@@ -1,4 +1,4 @@
-"""The frames with the most text, small, with their boxes drawn."""
+"""Frames, small and side by side: those with the most text with their boxes drawn, or any."""
 
 import base64
 from collections.abc import Sequence
@@ -52,36 +52,59 @@ class ContactSheet:
             return
         if video_id not in self._cells and len(self._cells) == self._size:
             del self._cells[min(self._cells, key=lambda key: self._cells[key][0])]
-        self._cells[video_id] = (ratio, _cell(rgb, boxes, f"{ratio:.3f}  {video_id[:8]}"))
+        self._cells[video_id] = (
+            ratio,
+            frame_cell(rgb, boxes, f"{ratio:.3f}  {video_id[:8]}"),
+        )
 
     def jpeg(self) -> bytes:
         """The sheet, most covered first, or nothing if no frame was seen."""
-        cells = [cell for _, cell in sorted(self._cells.values(), key=lambda item: -item[0])]
-        if not cells:
-            return b""
-        columns = min(COLUMNS, len(cells))
-        cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
-        rows = [
-            np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)
-        ]
-        rgb = np.vstack(rows)
-        data = b""
-        for quality in JPEG_QUALITIES:
-            data = jpeg(rgb, quality)
-            if len(data) <= MAX_BYTES:
-                break
-        return data
+        by_ratio = sorted(self._cells.values(), key=lambda item: -item[0])
+        return sheet_jpeg([cell for _, cell in by_ratio])
 
     def markdown(self) -> str:
         """The sheet as a picture within Markdown, some tens of KB."""
-        jpeg = self.jpeg()
-        if not jpeg:
-            return "No frames."
-        encoded = base64.b64encode(jpeg).decode()
-        return f"![most covered frames](data:image/jpeg;base64,{encoded})"
+        return sheet_markdown(self.jpeg(), "most covered frames")
 
 
-def _cell(rgb: NDArray[np.uint8], boxes: Sequence[TextBox], caption: str) -> NDArray[np.uint8]:
+def sheet_jpeg(cells: Sequence[NDArray[np.uint8]]) -> bytes:
+    """Cells in rows of three as a JPEG of at most MAX_BYTES, if its quality can be made so low.
+
+    Args:
+        cells: As `frame_cell` makes them; of none, the sheet is empty.
+    """
+    if not cells:
+        return b""
+    columns = min(COLUMNS, len(cells))
+    padded = [*cells, *[np.full_like(cells[0], 255)] * (-len(cells) % columns)]
+    rows = [np.hstack(padded[start : start + columns]) for start in range(0, len(padded), columns)]
+    rgb = np.vstack(rows)
+    data = b""
+    for quality in JPEG_QUALITIES:
+        data = jpeg(rgb, quality)
+        if len(data) <= MAX_BYTES:
+            break
+    return data
+
+
+def sheet_markdown(sheet: bytes, title: str) -> str:
+    """A sheet as a picture within Markdown."""
+    if not sheet:
+        return "No frames."
+    return f"![{title}](data:image/jpeg;base64,{base64.b64encode(sheet).decode()})"
+
+
+def frame_cell(rgb: NDArray[np.uint8], boxes: Sequence[TextBox], caption: str) -> NDArray[np.uint8]:
+    """A frame, scaled down, with its boxes and a line of text under it.
+
+    Args:
+        rgb: uint8, (height, width, 3), RGB.
+        boxes: What to draw, in the frame's pixels.
+        caption: ASCII, some 30 characters.
+
+    Returns:
+        uint8, (208, 256, 3), RGB.
+    """
     small = small_picture(rgb, boxes, CELL_WIDTH, CELL_HEIGHT)
     height, width = small.shape[:2]
     cell = np.full((CELL_HEIGHT + 16, CELL_WIDTH, 3), 255, np.uint8)

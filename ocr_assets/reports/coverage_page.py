@@ -17,6 +17,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ocr_assets.coverage import METRICS, FilterRule
+from ocr_assets.gpu.sizes import GIB
 from ocr_assets.plain_text import printable
 from ocr_assets.reasons import MEANINGS
 from ocr_assets.reports import charts
@@ -285,16 +286,21 @@ def _detection(cost: DetectionCost | None) -> list[tuple[str, str]]:
     if cost is None:
         return []
     devices = ", ".join(f"{device} {share:.0%}" for device, share in cost.device_share.items())
-    return [
+    shown = [
         ("frames detected", f"{cost.frames:,}"),
         ("of them known already", f"{cost.frames_reused:,}"),
-        ("frames per second", f"{cost.frames_per_second:.1f}"),
         ("devices", devices or "none"),
         ("moves to another device", f"{cost.fallbacks:,}"),
         ("waits for memory", f"{cost.waits:,} ({cost.wait_seconds:.0f} s)"),
         ("out of memory", f"{cost.out_of_memory:,}"),
-        ("peak GPU memory", f"{cost.gpu_peak_bytes / 2**30:.2f} GiB"),
     ]
+    if cost.frames_per_second is not None:
+        shown.append(("frames per second", f"{cost.frames_per_second:.2f}"))
+    if cost.fallback_share is not None:
+        shown.append(("on the CPU, though there was a GPU", f"{cost.fallback_share:.0%}"))
+    if cost.gpu_peak_bytes is not None:
+        shown.append(("peak GPU memory", f"{cost.gpu_peak_bytes / GIB:.2f} GiB"))
+    return shown
 
 
 def _for_script(value: Row) -> Markup:

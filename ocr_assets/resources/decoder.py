@@ -30,20 +30,29 @@ class VideoDecoder(dg.ConfigurableResource):  # type: ignore[type-arg]
         DEFAULTS.max_memory_bytes,
         128 * MIB,
         1024 * GIB,
-        "Memory that a process may take for a video, in bytes (`out_of_memory`); Linux. 4 GiB.",
+        (
+            "Memory that a process may take for a video, in bytes (`out_of_memory`); on Linux. "
+            "Unless set: 4 GiB."
+        ),
     )
     max_pixels: int = number(
-        DEFAULTS.max_pixels, 1, 2**31 - 1, "Most pixels of a picture (`too_large`). 8192 x 4320."
+        DEFAULTS.max_pixels,
+        1,
+        2**31 - 1,
+        "Most pixels of a picture, width x height (`too_large`). Unless set: 8192 x 4320.",
     )
     max_duration_seconds: float = number(
         DEFAULTS.max_duration_seconds,
         0,
         365 * DAY_SECONDS,
-        "Greatest length of a video, in seconds (`too_large`). A day.",
+        "Greatest length of a video, in seconds (`too_large`). Unless set: a day.",
         above=True,
     )
     max_streams: int = number(
-        DEFAULTS.max_streams, 1, 1000, "Most streams of pictures, sound, ... (`too_large`)."
+        DEFAULTS.max_streams,
+        1,
+        1000,
+        "Most streams in a file: pictures, sound, subtitles and so on (`too_large`).",
     )
     max_frames: int = number(
         DEFAULTS.max_frames, 1, 10**12, "Most frames in a video (`too_large`)."

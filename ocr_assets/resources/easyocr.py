@@ -56,7 +56,7 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         86_400,
         0,
         30 * DAY_SECONDS,
-        "How long to wait for room, in seconds, before the step fails. A day.",
+        "How long to wait for room, in seconds, before the step fails. Unless set: a day.",
     )
     max_readers_per_gpu: int | None = number(
         2,
@@ -71,17 +71,24 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         4, 1, 256, "Most frames at once on a GPU. On the CPU it is one a core."
     )
     max_fraction: float = number(
-        0.9, 0, 1, "Greatest share of a GPU's memory that all models together may take.", above=True
+        0.9,
+        0,
+        1,
+        "Greatest share of a GPU's memory that all models together may take; 1 is all of it.",
+        above=True,
     )
     headroom_bytes: int = number(
-        512 * MIB, 0, 1024 * GIB, "Free memory of a GPU, in bytes, that is left to others. 512 MiB."
+        512 * MIB,
+        0,
+        1024 * GIB,
+        "Free memory of a GPU, in bytes, that is left to others. Unless set: 512 MiB.",
     )
     footprint_bytes: int | None = number(
         None,
         GIB,
         1024 * GIB,
         (
-            "Memory of one model on a GPU, in bytes, all included. Default: estimated from frame "
+            "Memory of one model on a GPU, in bytes, all included. null: estimated from frame "
             "size and batch, and corrected by measurement after the first batch."
         ),
     )
@@ -131,8 +138,16 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         16_384,
         "Longest side of a frame, in pixels; larger frames are scaled down to it.",
     )
-    mag_ratio: float = number(1.0, 0, 10, "Scale applied to frames before detection.", above=True)
-    slope_ths: float = number(0.1, 0, 100, "Steepest slope of a box that counts as upright.")
+    mag_ratio: float = number(
+        1.0,
+        0,
+        10,
+        "Factor by which frames are scaled before detection; 1 leaves them as they are.",
+        above=True,
+    )
+    slope_ths: float = number(
+        0.1, 0, 100, "Steepest slope, rise / run, of a box that counts as upright."
+    )
     ycenter_ths: float = number(
         0.5, 0, 100, "Most vertical distance of boxes joined, in box heights."
     )

@@ -29,7 +29,7 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
         30 * DAY_SECONDS,
         (
             "How long a run waits for another one that works on the same day, in seconds, before "
-            "it fails and names it. A day."
+            "it fails and names it. Unless set: a day."
         ),
     )
 

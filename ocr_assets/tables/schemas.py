@@ -41,7 +41,7 @@ class VideoManifest(dy.Schema):
 
     date = dy.Date(description="Partition: the day the sample belongs to")
     sample_id = dy.String(
-        description="The sample: a path relative to the source, or <jsonl file>:<line>"
+        description="The sample: a path relative to the source, or `<jsonl file>:<line>`"
     )
     sample_index = dy.Int64(min=0, description="Place of the sample in the day's listing, from 0")
     video_index = dy.Int32(

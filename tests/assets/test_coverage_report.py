@@ -55,7 +55,7 @@ def test_its_page_shows_both_charts_and_a_size(
     assert picture is not None
     assert base64.b64decode(picture[1]).startswith(b"\x89PNG")
     size = (data / "reports" / DAY / "coverage.html").stat().st_size
-    assert metadata["bytes"].value == size
+    assert metadata["stored_bytes"].value == size
     assert metadata["pictures"].value == 6
 
 

@@ -158,6 +158,8 @@ def test_the_asset_pages_show_counts_a_histogram_and_the_frames(
     dataset = metadata["filtered_dataset"]
     verdicts = [dataset[verdict].value for verdict in ("keep", "drop", "quarantine")]
     assert verdicts == [len(CONTAINERS) + 6, 1, 5]
+    shares = [dataset[f"{verdict}_share"].value for verdict in ("keep", "drop", "quarantine")]
+    assert shares == [verdict / sum(verdicts) for verdict in verdicts]
     assert dataset["histogram"].value.startswith("![Histogram of ocr_area_ratio of 14 videos")
     sheet = metadata["ocr_boxes"]["most_covered_frames"].value
     assert sheet.startswith("![most covered frames](data:image/jpeg;base64,")

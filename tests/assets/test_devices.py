@@ -89,11 +89,13 @@ def test_a_day_begins_on_the_cpu_while_the_gpu_is_full_and_ends_on_the_gpu(
     assert devices == ["cpu"] * on_cpu + ["cuda:0"] * (12 - on_cpu)
     found = metadata(result)
     assert found["devices"] == {"cpu": on_cpu, "cuda:0": 12 - on_cpu}
-    assert found["device_share"] == {"cpu": on_cpu / 12, "cuda:0": 1 - on_cpu / 12}
+    assert found["device_share/cpu"] == found["fallback_share"] == on_cpu / 12
+    assert found["device_share/cuda:0"] == 1 - on_cpu / 12
     assert found["fallbacks"] == 1
     assert found["gpu_lease_bytes"] > found["gpu_peak_bytes"] > 0
 
-    materialize_day(videos, tmp_path / "cpu_only")
+    on_purpose = metadata(materialize_day(videos, tmp_path / "cpu_only"))
+    assert (on_purpose["device_share/cpu"], on_purpose["fallback_share"]) == (1, 0)
     assert boxes(tmp_path / "data") == boxes(tmp_path / "cpu_only")
     assert any(row["ocr_area_ratio"] > 0.05 for row in rows(tmp_path / "data", "ocr_boxes"))
 

@@ -162,3 +162,15 @@ def test_costs_are_what_the_steps_reported_and_unknown_where_they_did_not() -> N
     (*_, nothing) = stage_costs({"filtered_dataset": {"seconds": 1.0}}, videos=0)
     assert (nothing.seconds, nothing.seconds_per_1000_videos) == (1, None)
     assert detection_cost(reported) is None
+
+
+def test_the_detectors_cost_has_gaps_where_nothing_was_measured() -> None:
+    counted = ("frames", "frames_reused", "fallbacks", "waits", "wait_seconds", "out_of_memory")
+    idle = detection_cost({"ocr_boxes": dict.fromkeys(counted, 0)})
+    assert idle is not None
+    assert (idle.frames_per_second, idle.gpu_peak_bytes, idle.device_share) == (None, None, {})
+    metadata = {**dict.fromkeys(counted, 3), "device_share/cpu": 0.25, "device_share/cuda:0": 0.75}
+    busy = detection_cost({"ocr_boxes": metadata | {"frames_per_second": 2.5}})
+    assert busy is not None
+    assert busy.device_share == {"cpu": 0.25, "cuda:0": 0.75}
+    assert busy.frames_per_second == 2.5
