@@ -23,7 +23,7 @@ GPU_POOL_TAGS = {settings.GPU_POOL_TAG: settings.gpu_pool()}
 daily_job = dg.define_asset_job(
     "daily_job",
     selection=dg.AssetSelection.all(),
-    description="A day from its videos to its filtered dataset, with all checks.",
+    description="A day from its videos to its filtered dataset and its report, with all checks.",
     tags=GPU_POOL_TAGS,
 )
 

@@ -14,6 +14,7 @@ from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.coverage import METRICS
 from ocr_assets.partitions import daily, partition_dates
+from ocr_assets.plain_text import code_span
 from ocr_assets.reasons import Status
 from ocr_assets.resources.tables import Tables
 from ocr_assets.video.images import decode_image
@@ -341,7 +342,7 @@ def _result(wrong: Sequence[str], checked: Checked, passed: str, fault: str) -> 
     if wrong:
         description = (
             f"{_are(len(wrong), checked.count, checked.unit)} {fault}, among them "
-            f"{'; '.join(wrong[:EXAMPLES])}."
+            f"{'; '.join(map(code_span, wrong[:EXAMPLES]))}."
         )
     return dg.AssetCheckResult(
         passed=not wrong,

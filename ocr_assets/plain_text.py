@@ -44,5 +44,13 @@ def markdown_text(text: str) -> str:
     return "&#32;" * before + "".join(pieces) + "&#32;" * after
 
 
+def code_span(text: str) -> str:
+    """`printable(text)` as a piece of code: Markdown obeys nothing in it, and terminals show it so.
+
+    A backtick, which would end it, becomes an apostrophe.
+    """
+    return f"`{printable(text).replace('`', chr(39))}`"
+
+
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

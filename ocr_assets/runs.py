@@ -1,4 +1,4 @@
-"""One day, from its videos to its filtered dataset, run through Dagster from Python."""
+"""One day, from its videos to its report, run through Dagster from Python."""
 
 import contextlib
 import dataclasses
@@ -90,11 +90,12 @@ class DaySummary:
     seconds: float
     tables: str
     kept_jsonl: str
+    report: str
     samples: list[SampleResult]
 
 
 def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
-    """Materialises the four assets for a day, in this process.
+    """Materialises the five assets for a day, in this process.
 
     The run is recorded in the Dagster instance of `DAGSTER_HOME`, if that is set.
 
@@ -241,6 +242,7 @@ def _summary(request: DayRequest, seconds: float) -> DaySummary:
         seconds=round(seconds, 2),
         tables=str(request.data.absolute()),
         kept_jsonl=str(settings.kept_jsonl(request.data, request.date).absolute()),
+        report=str(settings.coverage_report(request.data, request.date).absolute()),
         samples=samples,
     )
 

@@ -170,9 +170,9 @@ def _field(variable: str, text: str) -> Any:
         raise SettingError(f"{variable}={text!r} is not JSON: {error}") from error
 
 
-def reports_folder(root: str | Path, date: dt.date) -> Path:
-    """The reports of one day, beside the tables."""
-    return Path(root) / "reports" / date.isoformat()
+def coverage_report(root: str | Path, date: dt.date) -> Path:
+    """The report of one day, beside the tables."""
+    return Path(root) / "reports" / date.isoformat() / "coverage.html"
 
 
 def kept_jsonl(root: str | Path, date: dt.date) -> Path:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ocr_assets.plain_text import markdown_text, printable
+from ocr_assets.plain_text import code_span, markdown_text, printable
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.mp4",
@@ -98,3 +98,10 @@ def test_markdown_shows_the_printable_text_and_nothing_else_in_cells_of_a_table(
     cells = [token for token in tokens if token.type == "inline"]
     wanted = ["a", "b", *[printable(first), printable(second)] * 2, "after"]
     assert [shown(cell) for cell in cells] == wanted
+
+
+@given(texts.filter(str.strip))
+def test_a_code_span_is_one_piece_of_code_with_the_printable_text(text: str) -> None:
+    (paragraph,) = [token for token in MARKDOWN.parse(code_span(f"({text})")) if token.children]
+    (code,) = paragraph.children or []
+    assert (code.type, code.content) == ("code_inline", f"({printable(text)})".replace("`", "'"))

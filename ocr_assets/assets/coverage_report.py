@@ -67,12 +67,12 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     )
     html = coverage_html(report).encode()
     overview = overview_chart(report.bins(rule.metric), rule, report.heat_map)
-    folder = settings.reports_folder(addressable(tables.root), date)
-    with replace_file(folder / "coverage.html") as file:
+    path = settings.coverage_report(addressable(tables.root), date)
+    with replace_file(path) as file:
         file.write(html.decode())
-    context.log.info(f"{folder / 'coverage.html'}, {len(html) / 1e6:.1f} MB")
+    context.log.info(f"{path}, {len(html) / 1e6:.1f} MB")
     return {
-        "report": dg.MetadataValue.path(folder / "coverage.html"),
+        "report": dg.MetadataValue.path(path),
         "stored_bytes": len(html),
         "pictures": len(report.pictures),
         "overview": dg.MetadataValue.md(

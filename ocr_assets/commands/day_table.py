@@ -43,7 +43,8 @@ def print_day(summary: "DaySummary") -> None:
         f"{summary.date}: {summary.kept} kept, {summary.dropped} dropped, "
         f"{summary.quarantined} quarantined in {summary.seconds:.0f} s"
     )
-    print(f"tables: {printable(summary.tables)}\nkept:   {printable(summary.kept_jsonl)}")
+    for name in ("tables", "kept_jsonl", "report"):
+        print(f"{name.removesuffix('_jsonl') + ':':<8}{printable(getattr(summary, name))}")
 
 
 def ratios_text(ratios: Sequence[float | None]) -> str:
