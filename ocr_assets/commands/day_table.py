@@ -43,8 +43,9 @@ def print_day(summary: "DaySummary") -> None:
         f"{summary.date}: {summary.kept} kept, {summary.dropped} dropped, "
         f"{summary.quarantined} quarantined in {summary.seconds:.0f} s"
     )
-    for name in ("tables", "kept_jsonl", "report"):
-        print(f"{name.removesuffix('_jsonl') + ':':<8}{printable(getattr(summary, name))}")
+    paths = {"tables": summary.tables, "kept": summary.kept_jsonl, "report": summary.report}
+    for what, path in paths.items():
+        print(f"{what + ':':<8}{printable(path)}")
 
 
 def ratios_text(ratios: Sequence[float | None]) -> str:
