@@ -76,6 +76,7 @@ class _Flat:
 
     Attributes:
         sizes: (frames, 2), width and height in pixels.
+        counts: (frames), how many boxes each has.
         starts: (frames + 1), each frame's first box.
         corners: (boxes, 4, 2), in pixels.
         sides: (boxes, 4), left, top, right and bottom of each, in pixels.
@@ -85,6 +86,7 @@ class _Flat:
     """
 
     sizes: Floats
+    counts: NDArray[np.int64]
     starts: NDArray[np.int64]
     corners: Floats
     sides: Floats
@@ -114,7 +116,7 @@ def _flat(frames: pl.DataFrame) -> _Flat:
     shares = _overlaps(sides, sizes[frame_of_box], (0.0, 1.0)).prod(axis=0).ravel()
     in_all = np.bincount(frame_of_box, shares, len(counts))
     apart = np.abs(in_all - frames["union_area_ratio"].to_numpy()) < ROUNDING
-    return _Flat(sizes, starts, corners, sides, shares, rectangular, upright & apart)
+    return _Flat(sizes, counts, starts, corners, sides, shares, rectangular, upright & apart)
 
 
 def _bounds(corners: Floats) -> Floats:
@@ -134,7 +136,7 @@ def _overlaps(sides: Floats, sizes: Floats, edges: Sequence[float]) -> Floats:
 def _cell_shares(day: _Flat) -> Floats:
     """(frames, 3, 3): how much of the frame is text in each cell, as a share of the frame."""
     count = len(day.sizes)
-    frame_of_box = np.repeat(np.arange(count), np.diff(day.starts))
+    frame_of_box = np.repeat(np.arange(count), day.counts)
     columns, rows = _overlaps(day.sides, day.sizes[frame_of_box], EDGES)
     cells = np.zeros((count, 3, 3))
     for row, column in np.ndindex(3, 3):
@@ -166,11 +168,11 @@ def _static_share(day: _Flat, first: int, end: int) -> float | None:
     """The share of the frame under text that frames `first` to `end` all have in the same place."""
     if end - first < 2:
         return None
-    counts = np.diff(day.starts[first : end + 1])
-    base = first + int(counts.argmin())  # what is in every frame is in the one with the least
-    here = day.frame(base)
-    if here.start == here.stop:
+    # What is in every frame is in the one with the least.
+    base = first + int(day.counts[first:end].argmin())
+    if not day.counts[base]:
         return 0.0
+    here = day.frame(base)
     sides, size = day.sides[here], day.sizes[base]
     shorter = (sides[:, 2:] - sides[:, :2]).min(axis=1)
     tolerance = np.maximum(TOLERANCE_OF_TEXT_SIZE * shorter, LEAST_TOLERANCE_PIXELS)[:, None, None]

@@ -58,7 +58,7 @@ def test_thresholds_that_change_nothing_need_no_doing(data: Path, tmp_path: Path
 def test_more_changes_than_the_limit_are_counted_and_json_has_them_all(
     data: Path, tmp_path: Path
 ) -> None:
-    arguments = ("explore", "--data", data, "--max-area-ratio", "1", "--limit", "1")
+    arguments = ("explore", "--data", data, "--max-area-ratio", "0.55", "--limit", "1")
     done = ocr_assets(*arguments, cwd=tmp_path)
     assert "and 1 more" in done.stdout
     explored = json.loads(ocr_assets(*arguments, "--json", cwd=tmp_path).stdout)
