@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
@@ -53,7 +54,7 @@ def partition_check(
             return dg.asset_check(
                 asset=asset,
                 name=function.__name__,
-                description=function.__doc__,
+                description=inspect.getdoc(function),  # without the indentation, which means code
                 partitions_def=daily,
                 blocking=True,
             )(check)
@@ -104,9 +105,9 @@ def manifest_rows_are_unique(tables: Tables, date: dt.date) -> dg.AssetCheckResu
 
 @partition_check(video_manifest)
 def few_videos_are_unreadable(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """At most `max_quarantined_share` of the day's videos, a setting of `tables`, cannot be read.
+    """No more of the day's videos are unreadable than `max_quarantined_share` of `tables` allows.
 
-    More than that is a sign of a source that is broken or not mounted.
+    With more, the source may be broken or not mounted, and nothing after this asset is done.
     """
     return _few_are_quarantined(_listed(tables, date), tables.max_quarantined_share)
 
@@ -206,9 +207,9 @@ def ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
 
 @partition_check(ocr_boxes)
 def few_videos_are_quarantined(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """At most `max_quarantined_share` of the day's videos are quarantined by now.
+    """No more of the day's videos are quarantined than `max_quarantined_share` of `tables` allows.
 
-    Those that cannot be read, and those that could not be sampled or detected. With more of them
+    Those that cannot be read count, and those that could not be sampled or detected. With more,
     `filtered_dataset` stays as it was.
     """
     failed = (
@@ -297,7 +298,7 @@ def _few_are_quarantined(videos: pl.LazyFrame, max_share: float) -> dg.AssetChec
     found = f"{_are(quarantined, total, 'videos')} quarantined{f' ({said})' if said else ''}"
     metadata = {
         "checked": total,
-        "wrong": quarantined,
+        "quarantined": quarantined,
         "quarantined_share": quarantined / max(total, 1),
         **{f"status/{status}": count for status, count in kinds.items()},
     }

@@ -165,6 +165,13 @@ def test_a_check_fails_on_the_fault_it_is_for(
     assert str(found.description).endswith(".")
 
 
+@pytest.mark.parametrize("check", checks.all_checks)
+def test_every_check_says_in_sentences_what_it_looks_at(check: dg.AssetChecksDefinition) -> None:
+    (spec,) = check.check_specs
+    assert str(spec.description).endswith(".")
+    assert not any(line.startswith(" ") for line in str(spec.description).splitlines())
+
+
 def unread(count: int, of: int, status: str) -> Change:
     """Makes a manifest of so many videos, the first of them with a status."""
 
