@@ -8,7 +8,7 @@ from pydantic import Field, create_model
 
 DAY_SECONDS = 86_400
 
-Resource = TypeVar("Resource", bound=dg.ConfigurableResource)  # type: ignore[type-arg]
+Config = TypeVar("Config", bound=dg.Config)
 
 
 def number(
@@ -33,14 +33,14 @@ def number(
     )
 
 
-def with_defaults(kind: type[Resource], **values: Any) -> Resource:
-    """A resource with other defaults than its class's.
+def with_defaults(kind: type[Config], **values: Any) -> type[Config]:
+    """A class of config or resources with other defaults.
 
-    They hold for every field that a run's config does not set. Arguments would not: where a run's
-    config sets one field, Dagster drops the arguments for all the others.
+    They hold for every field that a run's config does not set. A resource's arguments would not:
+    where a run's config sets one field, Dagster drops the arguments for all the others.
 
     Raises:
-        pydantic.ValidationError: A value is one that the resource does not take.
+        pydantic.ValidationError: A value is one that the class does not take.
     """
     checked = kind(**values)
     fields: dict[str, Any] = {}
@@ -48,10 +48,10 @@ def with_defaults(kind: type[Resource], **values: Any) -> Resource:
         field = copy.copy(kind.model_fields[name])
         field.default = getattr(checked, name)
         fields[name] = (field.annotation, field)
-    changed: type[Resource] = create_model(
+    changed: type[Config] = create_model(
         kind.__name__, __base__=kind, __doc__=kind.__doc__, __module__=kind.__module__, **fields
     )
-    return changed()
+    return changed
 
 
 def _plain(value: float) -> str:

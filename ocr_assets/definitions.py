@@ -10,8 +10,8 @@ from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.automation import daily_job, daily_schedule, late_videos, pool_limits
 from ocr_assets.checks import all_checks
+from ocr_assets.configured import configured
 from ocr_assets.executor import one_process_executor
-from ocr_assets.resources.configured import configured
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables

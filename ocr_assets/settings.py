@@ -117,13 +117,13 @@ def late_days() -> int:
     return _whole_number(LATE_DAYS_VARIABLE, default=30)
 
 
-def resource_prefix(name: str) -> str:
-    """How the variables begin that set fields of a resource."""
+def field_prefix(name: str) -> str:
+    """How the variables begin that set fields of a resource or of an asset's config."""
     return f"OCR_ASSETS_{name.upper()}_"
 
 
-def resource_fields(name: str) -> dict[str, Any]:
-    """Fields of a resource that this code location sets for all of its runs.
+def fields_set(name: str) -> dict[str, Any]:
+    """Fields of a resource or of an asset's config that this code location sets for all its runs.
 
     `OCR_ASSETS_EASYOCR_DEVICE=cpu` sets `device` of `easyocr`, and so on; `null` is None, and
     what begins with a bracket is JSON.
@@ -133,8 +133,8 @@ def resource_fields(name: str) -> dict[str, Any]:
     """
     fields: dict[str, Any] = {}
     for variable, text in os.environ.items():
-        if variable.startswith(resource_prefix(name)) and text:
-            fields[variable.removeprefix(resource_prefix(name)).lower()] = _field(variable, text)
+        if variable.startswith(field_prefix(name)) and text:
+            fields[variable.removeprefix(field_prefix(name)).lower()] = _field(variable, text)
     return fields
 
 

@@ -21,7 +21,7 @@ def op_configs() -> dict[str, Config]:
     for asset in _assets():
         hints = typing.get_type_hints(asset.op.compute_fn.decorated_fn)  # type: ignore[union-attr]
         if "config" in hints:
-            found[asset.op.name] = hints["config"]
+            found[asset.op.name] = _as_written(hints["config"])
     return found
 
 

@@ -68,8 +68,7 @@ def launchpad_fields() -> dict[str, dg.Field]:
     """Every setting that the launchpad of the job offers, by its place, but for Dagster's own."""
     job = defs.resolve_job_def("daily_job")
     top = job.run_config_schema.run_config_schema_type.fields
-    assets = [key.to_user_string() for key in defs.resolve_all_asset_keys()]
-    ours = {"ops": assets, "resources": list(defs.resources or {})}
+    ours = {"ops": op_configs(), "resources": resource_configs()}
     return {
         f"{name}.{field}": found
         for part, names in ours.items()
@@ -113,7 +112,7 @@ def seen_by_a_run(source: VideoSource, config: dict[str, Any]) -> VideoSource:
 
 
 def test_what_a_runs_config_does_not_set_stays_as_the_code_location_has_it(tmp_path: Path) -> None:
-    source = with_defaults(VideoSource, root=str(tmp_path), layout="jsonl")
+    source = with_defaults(VideoSource, root=str(tmp_path), layout="jsonl")()
     assert isinstance(source, VideoSource)
     seen = seen_by_a_run(source, {"allow_outside_source": True})
     assert (seen.root, seen.layout, seen.allow_outside_source) == (str(tmp_path), "jsonl", True)

@@ -14,6 +14,7 @@ from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.nearest_to_bounds import NearestToBounds
 from ocr_assets.config_fields import number
+from ocr_assets.configured import asset_config
 from ocr_assets.coverage import GREATEST_BOUND, AnyOrAll, FilterRule, Metric
 from ocr_assets.markdown_table import markdown_table
 from ocr_assets.reports.charts import histogram_chart, markdown_picture
@@ -36,11 +37,12 @@ SAMPLES_SHOWN = 20
 HISTOGRAM_WIDTH = 560  # pixels
 
 A_RATIO = (
-    "`metric` that is kept; 0.1 is a tenth of the frame. `ocr_area_ratio` exceeds 1 where boxes "
+    "`metric` that is kept, as a share of the frame: 0.1 is a tenth. `ocr_area_ratio` exceeds 1 where boxes "
     "overlap enough."
 )
 
 
+@asset_config("filtered_dataset")
 class FilteredDatasetConfig(dg.Config):
     """Which samples to keep."""
 

@@ -96,5 +96,5 @@ def written(table: PartitionedTable, date: dt.date, row_count: int) -> dict[str,
 
 
 def _default_path(name: str) -> str:
-    root = settings.resource_fields("tables").get("root", settings.data_root())
+    root = settings.fields_set("tables").get("root", settings.data_root())
     return str(Path(root).expanduser().absolute() / name)

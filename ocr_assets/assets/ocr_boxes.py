@@ -18,6 +18,7 @@ from ocr_assets.assets.daily_asset import daily_asset, each_day, run_of
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
 from ocr_assets.assets.reused_boxes import ReusedBoxes
+from ocr_assets.configured import asset_config
 from ocr_assets.ocr.pipeline import detect_frames
 from ocr_assets.ocr.reader import Tally
 from ocr_assets.ocr.weights import DETECTOR_FILE, SHA256
@@ -29,6 +30,7 @@ from ocr_assets.tables.schemas import OcrBoxes
 CODE_VERSION = "2"
 
 
+@asset_config("ocr_boxes")
 class OcrBoxesConfig(dg.Config):
     """What need not be done again."""
 

@@ -17,6 +17,7 @@ from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
 from ocr_assets.assets.reused_frames import FramesGoneError, ReusedFrames
 from ocr_assets.config_fields import DAY_SECONDS, number
+from ocr_assets.configured import asset_config
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.progress import Progress
 from ocr_assets.reasons import Status
@@ -35,6 +36,7 @@ from ocr_assets.video.sampling import SamplingRule, sampling_key
 LEAST_BYTES_A_PIXEL = 0.25
 
 
+@asset_config("sampled_frames")
 class SampledFramesConfig(dg.Config):
     """Which frames to take, and how large the files are that hold them."""
 

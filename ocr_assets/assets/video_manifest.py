@@ -16,6 +16,7 @@ from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reused_inspections import ReusedInspections
+from ocr_assets.configured import asset_config
 from ocr_assets.progress import Progress
 from ocr_assets.reasons import Status
 from ocr_assets.resources.decoder import VideoDecoder
@@ -42,6 +43,7 @@ PROBES_BY_DEFAULT = 4  # processes; its steps claim no slot, so that many may ru
 Row = dict[str, object]
 
 
+@asset_config("video_manifest")
 class VideoManifestConfig(dg.Config):
     """How the videos are looked at."""
 

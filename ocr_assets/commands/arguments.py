@@ -40,15 +40,18 @@ def today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-def add_filter_rule(parser: argparse.ArgumentParser, unset: str | None = None) -> None:
+def add_filter_rule(parser: argparse.ArgumentParser, unset: str) -> None:
     """Adds the arguments that say which samples to keep; `filter_rule` reads them.
 
     Args:
         parser: The command's.
-        unset: What the help says that they are by default; None: what `FilterRule` has.
+        unset: What the help says that they are by default; the first {} in it stands for the name
+            of the field in capitals, the second for what `FilterRule` has.
     """
     default = {
-        field.name: unset or (f"{field.default:g}" if field.type is float else field.default)
+        field.name: unset.format(
+            field.name.upper(), f"{field.default:g}" if field.type is float else field.default
+        )
         for field in dataclasses.fields(FilterRule)
     }
     parser.add_argument(
@@ -75,12 +78,12 @@ def add_filter_rule(parser: argparse.ArgumentParser, unset: str | None = None) -
     )
 
 
-def filter_rule(options: argparse.Namespace, unset: FilterRule | None = None) -> FilterRule:
+def filter_rule(options: argparse.Namespace, unset: FilterRule) -> FilterRule:
     """The rule that the arguments of `add_filter_rule` say.
 
     Args:
         options: The arguments.
-        unset: What those are that were not given; None: what `FilterRule` has.
+        unset: What those are that were not given.
 
     Raises:
         ValueError: The bounds are not an interval, or one that `filtered_dataset` does not take.
@@ -90,7 +93,7 @@ def filter_rule(options: argparse.Namespace, unset: FilterRule | None = None) ->
         for field in dataclasses.fields(FilterRule)
         if (value := getattr(options, field.name)) is not None
     }
-    rule = dataclasses.replace(unset or FilterRule(), **given)
+    rule = dataclasses.replace(unset, **given)
     if rule.max_area_ratio > GREATEST_BOUND:
         raise ValueError(f"max_area_ratio {rule.max_area_ratio} is above {GREATEST_BOUND}")
     return rule

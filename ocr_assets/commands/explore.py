@@ -79,7 +79,7 @@ def _explore(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     date = options.date or latest_day(data)
     before = rule_of_day(data, date)
     try:
-        rule = filter_rule(options, unset=before)
+        rule = filter_rule(options, unset=before or FilterRule())
     except ValueError as error:
         parser.error(str(error))
     explored = explore_day(data, date, rule, limit=None if options.json else options.limit)

@@ -18,6 +18,7 @@ from ocr_assets.commands.arguments import (
     today,
 )
 from ocr_assets.commands.exit_codes import SUCCEEDED
+from ocr_assets.coverage import FilterRule
 from ocr_assets.gpu.placement import DevicePolicy
 from ocr_assets.settings import Layout
 from ocr_assets.video.sampling import SamplingRule
@@ -44,9 +45,15 @@ def add_run(commands: Commands) -> None:
             "whole_folder if the source has neither for any day)"
         ),
     )
-    add_filter_rule(run)
+    add_filter_rule(run, unset="what OCR_ASSETS_FILTERED_DATASET_{} says, else {}")
     run.add_argument(
-        "--frame-sample-num", type=int, default=3, metavar="N", help="frames per video (default: 3)"
+        "--frame-sample-num",
+        type=int,
+        metavar="N",
+        help=(
+            "frames per video (default: what OCR_ASSETS_SAMPLED_FRAMES_FRAME_SAMPLE_NUM says, "
+            "else 3)"
+        ),
     )
     run.add_argument(
         "--sample-every-seconds", type=float, metavar="S", help="a frame every S seconds instead"
@@ -79,6 +86,7 @@ def add_run(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from ocr_assets.commands.day_table import print_day
+    from ocr_assets.configured import value_set
     from ocr_assets.runs import DayRequest, run_day
     from ocr_assets.tables.partitioned import addressable
 
@@ -96,8 +104,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             data=addressable(options.data),
             date=options.date or max((date for date in dates if date <= today()), default=today()),
             layout=options.layout or ("auto" if dates else "whole_folder"),
-            sampling=SamplingRule(options.frame_sample_num, options.sample_every_seconds),
-            rule=filter_rule(options),
+            sampling=_sampling(options),
+            rule=filter_rule(options, unset=value_set(FilterRule, "filtered_dataset")),
             device=options.device,
             allow_outside_source=options.allow_outside_source,
             max_quarantined_share=options.max_quarantined_share,
@@ -110,6 +118,17 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     else:
         print_day(summary)
     return SUCCEEDED
+
+
+def _sampling(options: argparse.Namespace) -> SamplingRule:
+    """What the arguments say, or else the variables of `sampled_frames`."""
+    from ocr_assets.configured import value_set
+
+    unset = value_set(SamplingRule, "sampled_frames")
+    number, every = options.frame_sample_num, options.sample_every_seconds
+    if number is None and every is None:
+        return unset
+    return SamplingRule(unset.frame_sample_num if number is None else number, every)
 
 
 def _dates_of(source: Path) -> set[dt.date]:

@@ -15,6 +15,7 @@ import yaml
 from ocr_assets import settings
 from ocr_assets.definitions import defs
 from tests.configs import op_configs, resource_configs
+from tests.browser.recorded_page import FOLDER_VARIABLE
 from tests.conftest import PARITY_VARIABLE
 from tests.readme import settings_tables
 from tests.readme.markdown import PROJECT, README, blocks, prose, tables
@@ -22,6 +23,7 @@ from tests.readme.markdown import PROJECT, README, blocks, prose, tables
 MEND = "run `python -m tests.readme.settings_tables --write`"
 # A setting with its default behind it, as in "`max_seconds` (600)".
 SAID = re.compile(r"`([a-z_]+)`\s+\(((?:\d[\d.,]*\d|\d)(?: GiB| million| x \d+)?|a day)\b")
+OF_TESTS = {PARITY_VARIABLE, FOLDER_VARIABLE}
 VARIABLE = re.compile(r"OCR_ASSETS(?:_[A-Z]+)+")
 VARIABLES = {name for constant, name in vars(settings).items() if constant.endswith("_VARIABLE")}
 # Defaults that README puts into words, since they are not the same everywhere.
@@ -54,14 +56,15 @@ def test_every_variable_is_in_readme_with_its_default(monkeypatch: pytest.Monkey
 
 
 def test_every_variable_that_readme_names_exists() -> None:
-    of_resources = {
-        f"{settings.resource_prefix(name)}{field.upper()}"
-        for name, kind in resource_configs().items()
+    configs = resource_configs() | op_configs()
+    of_fields = {
+        f"{settings.field_prefix(name)}{field.upper()}"
+        for name, kind in configs.items()
         for field in kind.model_fields
     }
-    prefixes = {settings.resource_prefix(name).removesuffix("_") for name in resource_configs()}
+    prefixes = {settings.field_prefix(name).removesuffix("_") for name in configs}
     named = set(VARIABLE.findall(README.read_text()))
-    assert named - VARIABLES - of_resources - prefixes - {PARITY_VARIABLE} == set()
+    assert named - VARIABLES - of_fields - prefixes - OF_TESTS == set()
 
 
 def test_defaults_in_sentences_are_those_of_the_code() -> None:

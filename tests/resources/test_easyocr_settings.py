@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ocr_assets.resources.configured import configured
+from ocr_assets.configured import configured
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
-from ocr_assets.settings import SettingError, resource_prefix
+from ocr_assets.settings import SettingError, field_prefix
 from ocr_assets.video.limits import VideoLimits
 from tests.clips import numbered, write_video
 from tests.fake_nvml import GIB, FakeNvml
@@ -22,7 +22,7 @@ from tests.fake_nvml import GIB, FakeNvml
 
 def configure(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
     for name, text in fields.items():
-        monkeypatch.setenv(f"{resource_prefix('easyocr')}{name.upper()}", text)
+        monkeypatch.setenv(f"{field_prefix('easyocr')}{name.upper()}", text)
 
 
 def as_configured() -> EasyOCRResource:
