@@ -21,8 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        0 if it succeeded, whatever was dropped or quarantined; 1 if it failed, or if `doctor` finds
-        that nothing can run; 130 if it was interrupted. Bad arguments exit with 2.
+        0 if it succeeded, whatever was dropped or quarantined; 1 if it failed, if `doctor` finds
+        that nothing can run, or if `export` has left out samples; 130 if it was interrupted. Bad
+        arguments exit with 2.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -50,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failures() -> tuple[type[Exception], ...]:
     """Errors whose message says all; others are bugs.
 
-    They are looked up when there is one, as Dagster takes a second to import.
+    They are looked up when there is one, as Dagster takes a second to import. None of their modules
+    may read the environment, which may be what is wrong.
     """
-    from ocr_assets.export.job import ExportError
+    from ocr_assets.export.request import ExportError
     from ocr_assets.gpu.state_directory import StateError
     from ocr_assets.instance import InstanceError
     from ocr_assets.runs import RunFailedError

@@ -5,14 +5,18 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
 from ocr_assets.commands.arguments import Commands, add_data, day, refuse_what_is_no_folder
 from ocr_assets.commands.exit_codes import FAILED, SUCCEEDED
+from ocr_assets.export.request import (
+    SHARD_BYTES,
+    SHARD_SAMPLES,
+    ExportRequest,
+    ExportSummary,
+    Format,
+)
 from ocr_assets.plain_text import printable
-
-if TYPE_CHECKING:
-    from ocr_assets.export.job import ExportSummary
 
 DESCRIPTION = """\
 Writes the kept samples of all days, or of some, to one output.
@@ -39,9 +43,7 @@ def add_export(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(export)
-    export.add_argument(
-        "--format", choices=("jsonl", "parquet", "csv", "webdataset"), required=True
-    )
+    export.add_argument("--format", choices=get_args(Format), required=True)
     export.add_argument(
         "--out",
         type=Path,
@@ -83,22 +85,21 @@ def add_export(commands: Commands) -> None:
         "--shard-samples",
         type=_count,
         metavar="N",
-        help="webdataset: most samples in a shard (default: 10000)",
+        help=f"webdataset: most samples in a shard (default: {SHARD_SAMPLES})",
     )
     export.add_argument(
         "--shard-bytes",
         type=_count,
         metavar="N",
-        help="webdataset: a shard ends with the sample that brings it to so many (default: 1 GiB)",
+        help=f"webdataset: a shard ends with the sample that fills it (default: {SHARD_BYTES})",
     )
     export.add_argument("--json", action="store_true", help="print a summary object")
     export.set_defaults(command=_export)
 
 
 def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from ocr_assets.export.job import ExportRequest, export
+    from ocr_assets.export.job import export
     from ocr_assets.export.output import why_not
-    from ocr_assets.export.shards import SHARD_BYTES, SHARD_SAMPLES
     from ocr_assets.tables.partitioned import addressable
 
     is_webdataset = options.format == "webdataset"
@@ -142,7 +143,7 @@ def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
     return FAILED if summary.left_out else SUCCEEDED
 
 
-def _print_summary(summary: "ExportSummary", done: str) -> None:
+def _print_summary(summary: ExportSummary, done: str) -> None:
     days = f"{len(summary.dates)} day{'s' if len(summary.dates) != 1 else ''}"
     print(f"samples: {summary.samples} of {days}, {summary.left_out} left out")
     if summary.videos_folder is not None:

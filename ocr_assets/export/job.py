@@ -2,17 +2,16 @@
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import polars as pl
 
 from ocr_assets.export.formats import write_csv, write_jsonl, write_parquet
 from ocr_assets.export.output import replaced_file, replaced_folder
-from ocr_assets.export.placing import JudgedVideo, LinkOrCopy, VideoFolder
-from ocr_assets.export.shards import SHARD_BYTES, SHARD_SAMPLES, has_webdataset, write_shards
+from ocr_assets.export.placing import JudgedVideo, VideoFolder
+from ocr_assets.export.request import ExportError, ExportRequest, ExportSummary
+from ocr_assets.export.shards import has_webdataset, write_shards
 from ocr_assets.export.source_files import VideoLostError
 from ocr_assets.plain_text import printable
 from ocr_assets.resources.tables import Tables
@@ -21,70 +20,6 @@ from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingErro
 from ocr_assets.tables.schemas import KEEP
 from ocr_assets.tables.stored_path import stored_path, stored_paths
 from ocr_assets.video.listing import VideoReference
-
-Format = Literal["jsonl", "parquet", "csv", "webdataset"]
-
-
-class ExportError(Exception):
-    """There is nothing to export, or nothing to export it with; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """What to export, and where to.
-
-    Attributes:
-        data: The folder that holds the tables.
-        out: The file, or with `webdataset` the folder, that is written or replaced.
-        format: Its form.
-        dates: The days; None: every one between the next two.
-        first_date: The first day; None: the first that there is.
-        last_date: The last day; None: the last that there is.
-        rejected: Whether to export what was dropped or quarantined instead of what was kept.
-        videos: A folder that the videos are put into; None: they stay where they are.
-        link_or_copy: How they are put there.
-        shard_samples: Most samples in a shard.
-        shard_bytes: A shard ends with the sample that brings it to this many bytes.
-    """
-
-    data: Path
-    out: Path
-    format: Format
-    dates: Sequence[dt.date] | None = None
-    first_date: dt.date | None = None
-    last_date: dt.date | None = None
-    rejected: bool = False
-    videos: Path | None = None
-    link_or_copy: LinkOrCopy = "link"
-    shard_samples: int = SHARD_SAMPLES
-    shard_bytes: int = SHARD_BYTES
-
-
-@dataclass(frozen=True)
-class ExportSummary:
-    """What came of it.
-
-    Attributes:
-        out: The file or the folder.
-        format: Its form.
-        dates: The days.
-        samples: How many samples it holds.
-        left_out: How many it does not hold, as a video was missing or had changed.
-        videos_folder: Where videos were linked or copied to, if they were.
-        placed: Links or copies made.
-        already_there: Links or copies that were there before.
-        seconds: How long it took.
-    """
-
-    out: str
-    format: str
-    dates: list[str]
-    samples: int
-    left_out: int
-    videos_folder: str | None
-    placed: int
-    already_there: int
-    seconds: float
 
 
 def export(request: ExportRequest, warn: Callable[[str], None]) -> ExportSummary:

@@ -9,15 +9,14 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
+from ocr_assets.export.request import LinkOrCopy
 from ocr_assets.export.source_files import VideoLostError, content, ensure_unchanged
 from ocr_assets.tables.durable import make_folder, sync
 from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, remove_older
 from ocr_assets.video.fingerprint import fingerprint
 from ocr_assets.video.listing import NOT_UTF8, VideoReference
 
-LinkOrCopy: TypeAlias = Literal["link", "copy"]
 MAX_NAME_BYTES = 255
 ID_DIGITS = 16
 UNFINISHED = ".unfinished-"

@@ -15,8 +15,6 @@ from ocr_assets.video.listing import VIDEO_SUFFIXES
 
 PATTERN = "%06d.tar"
 SHARD_NAME = r"\d{6,}\.tar"
-SHARD_SAMPLES = 10_000
-SHARD_BYTES = 2**30
 OTHER_SUFFIX = "video"  # of a file that is a video by its content alone
 
 
@@ -31,8 +29,8 @@ def write_shards(
     line: Callable[[dict[str, Any]], str],
     lost: Callable[[dict[str, Any], VideoLostError], None],
     *,
-    max_samples: int = SHARD_SAMPLES,
-    max_bytes: int = SHARD_BYTES,
+    max_samples: int,
+    max_bytes: int,
 ) -> None:
     """Writes `000000.tar` and so on.
 
