@@ -14,8 +14,8 @@ import yaml
 
 from ocr_assets import settings
 from ocr_assets.definitions import defs
-from tests.configs import op_configs, resource_configs
 from tests.browser.recorded_page import FOLDER_VARIABLE
+from tests.configs import op_configs, resource_configs
 from tests.conftest import PARITY_VARIABLE
 from tests.readme import settings_tables
 from tests.readme.markdown import PROJECT, README, blocks, prose, tables
