@@ -37,8 +37,8 @@ SAMPLES_SHOWN = 20
 HISTOGRAM_WIDTH = 560  # pixels
 
 A_RATIO = (
-    "`metric` that is kept, as a share of the frame: 0.1 is a tenth. `ocr_area_ratio` exceeds 1 where boxes "
-    "overlap enough."
+    "`metric` that is kept, as a share of the frame: 0.1 is a tenth. `ocr_area_ratio` exceeds 1 "
+    "where boxes overlap enough."
 )
 
 
