@@ -15,6 +15,7 @@ from PIL import Image
 
 from ocr_assets.coverage import FilterRule
 from ocr_assets.reports.examples import bin_edges
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from ocr_assets.text_places import EDGES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Chart = LayerChart | FacetChart | HConcatChart
 
-KEPT_COLOUR, DROPPED_COLOUR = "#0072B2", "#D55E00"
+COLOURS_OF_VERDICTS = {KEEP: "#0072B2", DROP: "#D55E00", QUARANTINE: "#595959"}
 COLOURS = 64
 Width = int | Literal["container"]
 Spec = dict[str, Any]
@@ -68,8 +69,8 @@ def histogram_chart(counts: Sequence[int], rule: FilterRule, width: Width = "con
             ),
             color=alt.condition(
                 "datum.begin > high || datum.end < low",
-                alt.value(DROPPED_COLOUR),
-                alt.value(KEPT_COLOUR),
+                alt.value(COLOURS_OF_VERDICTS[DROP]),
+                alt.value(COLOURS_OF_VERDICTS[KEEP]),
             ),
             tooltip=[
                 alt.Tooltip("begin:Q", title="from", format=".4~f"),
@@ -115,7 +116,7 @@ def heat_map_chart(shares: NDArray[np.float64], width: Width = "container") -> "
     across = alt.Scale(domain=[0, 1], nice=False)
     down = alt.Scale(domain=[1, 0], nice=False)
     colours = alt.Scale(scheme="cividis", domainMin=0)
-    legend = alt.Legend(format=".1%", orient="right", gradientLength=160, tickCount=4)
+    legend = alt.Legend(type="gradient", format=".1%", orient="right", gradientLength=160, tickCount=4)
     places = (
         alt.Chart(alt.InlineData(values=cells))
         .mark_rect()
