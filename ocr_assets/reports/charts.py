@@ -116,18 +116,17 @@ def heat_map_chart(shares: NDArray[np.float64], width: Width = "container") -> "
     across = alt.Scale(domain=[0, 1], nice=False)
     down = alt.Scale(domain=[1, 0], nice=False)
     colours = alt.Scale(scheme="cividis", domainMin=0)
-    legend = alt.Legend(type="gradient", format=".1%", orient="right", gradientLength=160, tickCount=4)
+    legend = alt.Legend(format=".1%", orient="right", gradientLength=160, tickCount=4)
     places = (
         alt.Chart(alt.InlineData(values=cells))
-        .mark_rect()
+        # Edges of their own colour, or the background would shine through between them.
+        .mark_rect(stroke=alt.ExprRef("scale('color', datum.share)"))
         .encode(
             x=alt.X("left:Q", scale=across, axis=axis),
             x2="right:Q",
             y=alt.Y("top:Q", scale=down, axis=axis),
             y2="bottom:Q",
             color=alt.Color("share:Q", title="frames with text").scale(colours).legend(legend),
-            # Or the background would shine through between them.
-            stroke=alt.Stroke("share:Q").scale(colours).legend(None),
             tooltip=[alt.Tooltip("share:Q", title="frames with text", format=".2%")],
         )
     )
