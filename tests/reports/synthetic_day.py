@@ -131,7 +131,6 @@ class SyntheticDay:
             partition_key=DATE.isoformat(),
             resources={"tables": self.tables},
             run_config=config,
-            instance=dg.DagsterInstance.ephemeral(),
         )
 
     def _write_frames(self, videos: Sequence[tuple[str, float]]) -> None:
