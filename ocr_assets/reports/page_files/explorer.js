@@ -8,6 +8,7 @@ const ROWS_SHOWN = 100;
 const PICTURES_SHOWN = 12;
 const RATIOS_SHOWN = 8; // of one sample
 const HISTOGRAM_HEIGHT = 280;
+const GRIP = 8; // pixels
 const thresholds = data.thresholds;
 const element = (id) => document.getElementById(id);
 
@@ -259,7 +260,11 @@ const CHART_OPTIONS = {
 };
 
 async function chart(id, specification) {
-  return (await vegaEmbed(element(id), specification, CHART_OPTIONS)).view;
+  // Vega gives its place a text of its own; the one to be heard is around it.
+  const place = made("div");
+  place.setAttribute("aria-hidden", "true");
+  element(id).append(place);
+  return (await vegaEmbed(place, specification, CHART_OPTIONS)).view;
 }
 
 // The axis is named after the metric, which can be changed.
@@ -372,9 +377,14 @@ element("reset").addEventListener("click", () => {
 });
 element("settings").addEventListener("submit", (event) => event.preventDefault());
 
-function ratioAt(event) {
+// Where on the window a ratio is in the chart, and the other way round.
+function chartBegin() {
   const left = element("histogram").querySelector("svg").getBoundingClientRect().left;
-  const ratio = histogram.scale("x").invert(event.clientX - left - histogram.origin()[0]);
+  return left + histogram.padding().left + histogram.origin()[0];
+}
+const placeInWindow = (ratio) => chartBegin() + histogram.scale("x")(ratio);
+function ratioAt(event) {
+  const ratio = histogram.scale("x").invert(event.clientX - chartBegin());
   return Math.min(Math.max(ratio, 0), 1);
 }
 const nearest = (ratio) => {
@@ -382,21 +392,32 @@ const nearest = (ratio) => {
   const below = Math.max(place - 1, 0);
   return ratio - thresholds[below] < thresholds[place] - ratio ? below : place;
 };
+
+// The threshold that is nearer; null while it can be either, as they are in one place.
+function grabbed(event) {
+  const [low, high] = bounds(chosen).map(placeInWindow);
+  const middle = (low + high) / 2;
+  if (high - low < GRIP && Math.abs(event.clientX - middle) < GRIP) return null;
+  return event.clientX < middle ? "low" : "high";
+}
+
+let dragging = false;
 let dragged = null;
+function drag(event) {
+  dragged ??= grabbed(event);
+  if (dragged) move(dragged, nearest(ratioAt(event)));
+}
 element("histogram").addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;
-  const ratio = Math.sqrt(ratioAt(event));
-  const place = (id) => Math.sqrt(Math.min(thresholds[chosen[id]], 1));
-  const middle = (place("low") + place("high")) / 2;
-  dragged = ratio < middle ? "low" : "high";
+  dragging = true;
   element("histogram").setPointerCapture(event.pointerId);
-  move(dragged, nearest(ratioAt(event)));
+  drag(event);
 });
 element("histogram").addEventListener("pointermove", (event) => {
-  if (dragged) move(dragged, nearest(ratioAt(event)));
+  if (dragging) drag(event);
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  element("histogram").addEventListener(end, () => (dragged = null));
+  element("histogram").addEventListener(end, () => ([dragging, dragged] = [false, null]));
 }
 
 for (const button of document.querySelectorAll("[data-copies]")) {
