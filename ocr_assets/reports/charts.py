@@ -15,6 +15,7 @@ from PIL import Image
 
 from ocr_assets.coverage import FilterRule
 from ocr_assets.reports.examples import bin_edges
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from ocr_assets.text_places import EDGES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Chart = LayerChart | FacetChart | HConcatChart
 
-KEPT_COLOUR, DROPPED_COLOUR = "#0072B2", "#D55E00"
+COLOURS_OF_VERDICTS = {KEEP: "#0072B2", DROP: "#D55E00", QUARANTINE: "#595959"}
 COLOURS = 64
 Width = int | Literal["container"]
 Spec = dict[str, Any]
@@ -68,8 +69,8 @@ def histogram_chart(counts: Sequence[int], rule: FilterRule, width: Width = "con
             ),
             color=alt.condition(
                 "datum.begin > high || datum.end < low",
-                alt.value(DROPPED_COLOUR),
-                alt.value(KEPT_COLOUR),
+                alt.value(COLOURS_OF_VERDICTS[DROP]),
+                alt.value(COLOURS_OF_VERDICTS[KEEP]),
             ),
             tooltip=[
                 alt.Tooltip("begin:Q", title="from", format=".4~f"),
@@ -118,15 +119,14 @@ def heat_map_chart(shares: NDArray[np.float64], width: Width = "container") -> "
     legend = alt.Legend(format=".1%", orient="right", gradientLength=160, tickCount=4)
     places = (
         alt.Chart(alt.InlineData(values=cells))
-        .mark_rect()
+        # Edges of their own colour, or the background would shine through between them.
+        .mark_rect(stroke=alt.ExprRef("scale('color', datum.share)"))
         .encode(
             x=alt.X("left:Q", scale=across, axis=axis),
             x2="right:Q",
             y=alt.Y("top:Q", scale=down, axis=axis),
             y2="bottom:Q",
             color=alt.Color("share:Q", title="frames with text").scale(colours).legend(legend),
-            # Or the background would shine through between them.
-            stroke=alt.Stroke("share:Q").scale(colours).legend(None),
             tooltip=[alt.Tooltip("share:Q", title="frames with text", format=".2%")],
         )
     )

@@ -95,6 +95,7 @@ def coverage_html(report: CoverageReport) -> str:
         "rule": report.rule,
         "summary": _summary(report),
         "counts": report.counts(),
+        "colours": charts.COLOURS_OF_VERDICTS,
         "metrics": _metrics(report.samples),
         "several_videos": bool((report.samples["paths"].list.len() > 1).any()),
         "most_covered": shown.figures(report.examples.most_covered),
@@ -254,6 +255,7 @@ def _quarantined(samples: pl.DataFrame) -> list[Row]:
             {
                 "reason_code": reason_code,
                 "count": f"{rows.height:,}",
+                "more": rows.height > PER_REASON,
                 "meaning": MEANINGS.get(reason_code, ""),
                 "samples": [
                     {

@@ -45,7 +45,12 @@ def running_chromium(path: str) -> Iterator[Browser]:
 
 
 def new_page(
-    browser: Browser, *, scale: float = 1, width: int = WIDTH, height: int = HEIGHT
+    browser: Browser,
+    *,
+    scale: float = 1,
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    javascript: bool = True,
 ) -> Page:
     """A page of a fresh profile.
 
@@ -54,8 +59,14 @@ def new_page(
         scale: Pixels of a screenshot per pixel of the page, in each direction.
         width: The page's, in its own pixels.
         height: The same.
+        javascript: Whether scripts run.
     """
     size = ViewportSize(width=width, height=height)
-    page = browser.new_page(viewport=size, device_scale_factor=scale, reduced_motion="reduce")
+    page = browser.new_page(
+        viewport=size,
+        device_scale_factor=scale,
+        reduced_motion="reduce",
+        java_script_enabled=javascript,
+    )
     page.set_default_timeout(PATIENCE_SECONDS * 1000)
     return page

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Dialog
@@ -12,7 +13,7 @@ from tests.browser.recorded_page import RecordedPage
 
 FAILED = pytest.StashKey[bool]()
 
-OpenPage = Callable[[str], AbstractContextManager[RecordedPage]]
+OpenPage = Callable[..., AbstractContextManager[RecordedPage]]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,11 +40,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def open_page(browser: Browser) -> OpenPage:
-    """Opens pages under names; no script may ask or alert anything on them."""
+    """Opens pages under names, made by `new_page`; no script may ask or alert anything on them."""
 
     @contextmanager
-    def opened(name: str) -> Iterator[RecordedPage]:
-        recorded = RecordedPage(new_page(browser), name)
+    def opened(name: str, **options: Any) -> Iterator[RecordedPage]:
+        recorded = RecordedPage(new_page(browser, **options), name)
         said: list[str] = []
 
         def refuse(dialog: Dialog) -> None:

@@ -33,14 +33,16 @@ class RecordedPage:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
 
-    def record(self, step: str) -> None:
+    def record(self, step: str, *, whole: bool = False) -> None:
         """Keeps a screenshot of what is shown now.
 
         Args:
             step: What has just been done, in a few words.
+            whole: Whether what must be scrolled to is on it, too.
         """
         self._taken += 1
-        self.page.screenshot(path=self._folder / f"{self._taken:02}-{_plain(step)}.png")
+        path = self._folder / f"{self._taken:02}-{_plain(step)}.png"
+        self.page.screenshot(path=path, full_page=whole)
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,10 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const VERDICTS = ["keep", "drop", "quarantine"];
 const [KEEP, DROP, QUARANTINE] = [0, 1, 2];
 const ROWS_SHOWN = 100;
-const PICTURES_SHOWN = 8;
+const PICTURES_SHOWN = 12;
+const RATIOS_SHOWN = 8; // of one sample
+const HISTOGRAM_HEIGHT = 280;
+const GRIP = 8; // pixels
 const thresholds = data.thresholds;
 const element = (id) => document.getElementById(id);
 
@@ -72,20 +75,51 @@ function countMoves(choice) {
 function exampleVerdict(example, choice) {
   const ratios = example.ratios[choice.metric];
   if (ratios.length === 0) return VERDICTS.indexOf(example.verdict);
-  const [low, high] = [thresholds[choice.low], thresholds[choice.high]];
+  const [low, high] = bounds(choice);
   const known = ratios.filter((ratio) => ratio !== null);
   const within = known.filter((ratio) => ratio >= low && ratio <= high).length;
   return verdict(within, known.length - within, ratios.length - known.length, choice.anyOrAll);
 }
 
 const number = (value) => value.toLocaleString("en-US");
-const shown = (ratio) => (ratio === null ? "-" : ratio.toFixed(3));
+const bounds = (choice) => [thresholds[choice.low], thresholds[choice.high]];
+
+// As short as it can be read back, without an exponent, of which YAML would make a text.
+function plain(value) {
+  const [digits, power] = String(value).split("e-");
+  return power ? `0.${"0".repeat(power - 1)}${digits.replace(".", "")}` : digits;
+}
+
+// Three decimals, or as many as tell on which side of the thresholds it lies.
+function shown(ratio, choice) {
+  if (ratio === null) return "-";
+  for (let decimals = 3; decimals < 15; decimals++) {
+    const text = ratio.toFixed(decimals);
+    if (bounds(choice).every((bound) => Math.sign(text - bound) === Math.sign(ratio - bound))) {
+      return text;
+    }
+  }
+  return plain(ratio);
+}
+
+function shownAll(ratios, choice) {
+  const texts = ratios.slice(0, RATIOS_SHOWN).map((ratio) => shown(ratio, choice));
+  const more = ratios.length - texts.length;
+  return texts.join(", ") + (more > 0 ? ` and ${number(more)} more` : "");
+}
 
 function made(tag, text, className) {
   const node = document.createElement(tag);
   if (text !== undefined) node.textContent = text;
   if (className) node.className = className;
   return node;
+}
+
+// The word, and its colour beside it.
+function withSwatch(name) {
+  const swatch = made("span", undefined, `swatch ${name}`);
+  swatch.setAttribute("aria-hidden", "true");
+  return [swatch, name];
 }
 
 function showCounts(moves) {
@@ -98,16 +132,27 @@ function showCounts(moves) {
       row.querySelector(`.${cell}`).textContent = number(value);
     }
   });
-  const changed = changing(moves);
-  element("said").textContent =
-    changed === 0 ? "No sample changes side." : `${number(changed)} samples change side.`;
+  element("changed").textContent = changedSentence(moves);
 }
 
-const changing = (moves) =>
-  moves.flatMap((from, now) => from.filter((_, then) => then !== now)).reduce((a, b) => a + b, 0);
+function changedSentence(moves) {
+  const changed = moves
+    .flatMap((from, now) => from.filter((_, then) => then !== now))
+    .reduce((sum, count) => sum + count, 0);
+  if (changed === 0) return "No sample changes side.";
+  return changed === 1 ? "1 sample changes side." : `${number(changed)} samples change side.`;
+}
+
+function say(moves) {
+  const [kept, dropped, quarantined] = VERDICTS.map((_, then) =>
+    number(moves.reduce((sum, from) => sum + from[then], 0)),
+  );
+  element("said").textContent =
+    `${kept} kept, ${dropped} dropped, ${quarantined} quarantined. ${changedSentence(moves)}`;
+}
 
 function showSettings(choice) {
-  const [low, high] = [thresholds[choice.low], thresholds[choice.high]];
+  const [low, high] = bounds(choice).map(plain);
   element("yaml").textContent =
     "ops:\n  filtered_dataset:\n    config:\n" +
     `      min_area_ratio: ${low}\n      max_area_ratio: ${high}\n` +
@@ -140,10 +185,15 @@ function showRows(choice, moves) {
       const name = made("th", example.id, "name");
       name.scope = "row";
       name.title = example.path;
-      row.append(name, made("td", example.verdict), made("td", VERDICTS[then]));
+      row.append(name);
+      for (const side of [example.verdict, VERDICTS[then]]) {
+        const cell = made("td", undefined, "verdict");
+        cell.append(...withSwatch(side));
+        row.append(cell);
+      }
       if (VERDICTS[then] !== example.verdict) row.className = "changes";
       for (const metric of data.metrics) {
-        row.append(made("td", example.ratios[metric.name].map(shown).join(", ")));
+        row.append(made("td", shownAll(example.ratios[metric.name], choice)));
       }
       row.append(made("td", example.reason));
       return row;
@@ -155,9 +205,11 @@ function showRows(choice, moves) {
   );
   element("shown").textContent =
     `${number(Math.min(rows.length, ROWS_SHOWN))} of ${number(total)}, nearest to the threshold first`;
+  element("no-rows").hidden = rows.length > 0;
+  element("rows").parentElement.hidden = rows.length === 0;
 }
 
-function picture(example, ratio, then) {
+function picture(example, ratio, then, choice) {
   const figure = made("figure", undefined, "frame");
   const image = made("img");
   image.src = `data:image/jpeg;base64,${example.picture.jpeg}`;
@@ -165,11 +217,10 @@ function picture(example, ratio, then) {
   image.width = example.picture.width;
   image.height = example.picture.height;
   const caption = made("figcaption");
-  caption.append(
-    made("span", example.id, "name"),
-    ` ${VERDICTS[then]}, ${shown(ratio)}`,
-    made("span", example.path, "path"),
-  );
+  const name = made("span", example.id, "name");
+  const path = made("span", example.path, "path");
+  [name.title, path.title] = [example.id, example.path];
+  caption.append(name, ...withSwatch(VERDICTS[then]), `, ${shown(ratio, choice)}`, path);
   figure.append(image, caption);
   return figure;
 }
@@ -188,17 +239,51 @@ function showPictures(choice) {
     const figures = near
       .filter(([, ratio]) => belongs(ratio))
       .slice(0, PICTURES_SHOWN)
-      .map(([example, ratio]) => picture(example, ratio, exampleVerdict(example, choice)));
-    element(id).replaceChildren(...(figures.length ? figures : [made("p", "Nothing.")]));
+      .map(([example, ratio]) => picture(example, ratio, exampleVerdict(example, choice), choice));
+    element(id).replaceChildren(...(figures.length ? figures : [made("p", "No video with a picture.")]));
   }
   const name = moved === "high" ? "the greatest ratio that is kept" : "the least ratio that is kept";
-  element("above-title").textContent = `Just above ${bound}, ${name}`;
-  element("below-title").textContent = `Just below ${bound}, or on it`;
+  element("above-title").textContent = `Just above ${plain(bound)}, ${name}`;
+  element("below-title").textContent = `Just below ${plain(bound)}, or on it`;
 }
 
+const FONT = getComputedStyle(document.body).fontFamily;
+const CHART_OPTIONS = {
+  mode: "vega",
+  renderer: "svg",
+  actions: false,
+  ast: true, // interpreted: the page's policy lets nothing be compiled
+  config: {
+    axis: { labelFont: FONT, labelFontSize: 12, titleFont: FONT, titleFontSize: 13 },
+    legend: { labelFont: FONT, labelFontSize: 12, titleFont: FONT, titleFontSize: 13 },
+  },
+};
+
 async function chart(id, specification) {
-  const options = { mode: "vega", renderer: "svg", actions: false };
-  return (await vegaEmbed(element(id), specification, options)).view;
+  // Vega gives its place a text of its own; the one to be heard is around it.
+  const place = made("div");
+  place.setAttribute("aria-hidden", "true");
+  element(id).append(place);
+  return (await vegaEmbed(place, specification, CHART_OPTIONS)).view;
+}
+
+// The axis is named after the metric, which can be changed.
+function withMetric(specification) {
+  const title = { signal: "metric" };
+  return {
+    ...specification,
+    signals: [...specification.signals, { name: "metric", value: data.rule.metric }],
+    axes: specification.axes.map((axis) =>
+      axis.title === data.rule.metric ? { ...axis, title } : axis,
+    ),
+  };
+}
+
+// As high as a frame is to its width, also when the window changes.
+async function keepShape(view) {
+  const fit = () => view.height(Math.round((view.width() * 9) / 16)).runAsync();
+  view.addSignalListener("width", fit);
+  await fit();
 }
 
 let histogram; // Vega's view
@@ -206,6 +291,7 @@ let histogram; // Vega's view
 function showHistogram(choice, metricChanged) {
   histogram.signal("low", thresholds[choice.low]).signal("high", thresholds[choice.high]);
   if (metricChanged) {
+    histogram.signal("metric", choice.metric);
     const counts = data.bins[choice.metric];
     histogram.data(
       "bins",
@@ -217,7 +303,7 @@ function showHistogram(choice, metricChanged) {
     );
   }
   histogram.runAsync();
-  const [low, high] = [thresholds[choice.low], thresholds[choice.high]];
+  const [low, high] = bounds(choice).map(plain);
   element("histogram").setAttribute(
     "aria-label",
     `Histogram of ${choice.metric} of ${number(data.videos[choice.metric])} videos; ` +
@@ -240,8 +326,9 @@ function update({ metricChanged = false } = {}) {
     element(id).max = highest;
     chosen[id] = Math.min(chosen[id], highest);
     element(id).value = chosen[id];
-    element(`${id}-value`).textContent = thresholds[chosen[id]];
-    element(id).setAttribute("aria-valuetext", thresholds[chosen[id]]);
+    const text = plain(thresholds[chosen[id]]);
+    element(`${id}-value`).textContent = text;
+    element(id).setAttribute("aria-valuetext", text);
   }
   element("metric").value = chosen.metric;
   element("metric-meaning").textContent = data.metrics.find(
@@ -255,6 +342,7 @@ function update({ metricChanged = false } = {}) {
   showSettings(chosen);
   showHistogram(chosen, metricChanged);
   later(() => {
+    say(moves);
     showRows(chosen, moves);
     showPictures(chosen);
   });
@@ -289,9 +377,14 @@ element("reset").addEventListener("click", () => {
 });
 element("settings").addEventListener("submit", (event) => event.preventDefault());
 
-function ratioAt(event) {
+// Where on the window a ratio is in the chart, and the other way round.
+function chartBegin() {
   const left = element("histogram").querySelector("svg").getBoundingClientRect().left;
-  const ratio = histogram.scale("x").invert(event.clientX - left - histogram.origin()[0]);
+  return left + histogram.padding().left + histogram.origin()[0];
+}
+const placeInWindow = (ratio) => chartBegin() + histogram.scale("x")(ratio);
+function ratioAt(event) {
+  const ratio = histogram.scale("x").invert(event.clientX - chartBegin());
   return Math.min(Math.max(ratio, 0), 1);
 }
 const nearest = (ratio) => {
@@ -299,19 +392,32 @@ const nearest = (ratio) => {
   const below = Math.max(place - 1, 0);
   return ratio - thresholds[below] < thresholds[place] - ratio ? below : place;
 };
+
+// The threshold that is nearer; null while it can be either, as they are in one place.
+function grabbed(event) {
+  const [low, high] = bounds(chosen).map(placeInWindow);
+  const middle = (low + high) / 2;
+  if (high - low < GRIP && Math.abs(event.clientX - middle) < GRIP) return null;
+  return event.clientX < middle ? "low" : "high";
+}
+
+let dragging = false;
 let dragged = null;
+function drag(event) {
+  dragged ??= grabbed(event);
+  if (dragged) move(dragged, nearest(ratioAt(event)));
+}
 element("histogram").addEventListener("pointerdown", (event) => {
-  const ratio = Math.sqrt(ratioAt(event));
-  const away = (id) => Math.abs(Math.sqrt(Math.min(thresholds[chosen[id]], 1)) - ratio);
-  dragged = away("low") < away("high") ? "low" : "high";
+  if (event.button !== 0) return;
+  dragging = true;
   element("histogram").setPointerCapture(event.pointerId);
-  move(dragged, nearest(ratioAt(event)));
+  drag(event);
 });
 element("histogram").addEventListener("pointermove", (event) => {
-  if (dragged) move(dragged, nearest(ratioAt(event)));
+  if (dragging) drag(event);
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  element("histogram").addEventListener(end, () => (dragged = null));
+  element("histogram").addEventListener(end, () => ([dragging, dragged] = [false, null]));
 }
 
 for (const button of document.querySelectorAll("[data-copies]")) {
@@ -327,9 +433,9 @@ for (const button of document.querySelectorAll("[data-copies]")) {
 }
 
 async function begin() {
-  histogram = await chart("histogram", data.histogram);
+  histogram = (await chart("histogram", withMetric(data.histogram))).height(HISTOGRAM_HEIGHT);
   update({ metricChanged: true });
-  await chart("heat-map", data.heat_map);
+  await keepShape(await chart("heat-map", data.heat_map));
   document.body.dataset.ready = "yes";
 }
 begin();
