@@ -76,6 +76,7 @@ def main() -> None:
             "OCR_ASSETS_DATA": str(root / "data"),
             "OCR_ASSETS_STATE": str(root / "state"),
             "OCR_ASSETS_FIRST_DATE": DAYS[0],
+            "OCR_ASSETS_FILTERED_DATASET_MAX_AREA_RATIO": "0.1",
         }
         with (
             DevDeployment(root / "home", environment) as deployment,

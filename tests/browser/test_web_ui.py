@@ -21,10 +21,7 @@ pytestmark = pytest.mark.slow
 TODAY = dt.datetime.now(dt.UTC).date()
 YESTERDAY, DAY_BEFORE = (str(TODAY - dt.timedelta(days=days)) for days in (1, 2))
 # Assets whose page has pictures in its metadata.
-PREVIEWS = [
-    "ocr_boxes",
-    "filtered_dataset",
-]
+PREVIEWS = ["sampled_frames", "ocr_boxes", "filtered_dataset", "coverage_report"]
 CHECKS = """
 query($asset: [String!]!) {
   assetNodeOrError(assetKey: {path: $asset}) { ... on AssetNode {
