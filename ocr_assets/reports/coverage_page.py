@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import shlex
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -28,6 +29,7 @@ from ocr_assets.reports.thresholds import all_profiles, histogram, threshold_gri
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
 FILES = "page_files"
+SCRIPTS = ("counting.js", "explorer.js")
 NAME_CHARACTERS = 300
 MEANINGS_OF_METRICS = {
     "ocr_area_ratio": "area of all boxes / area of the frame, mean over the frames",
@@ -87,7 +89,7 @@ def coverage_html(report: CoverageReport) -> str:
     Whatever names of files hold is text in it, and its policy lets no other script run and nothing
     be loaded.
     """
-    script, vega = _file("explorer.js"), _vega_library()
+    script, vega = "".join(map(_file, SCRIPTS)), _vega_library()
     shown = _Shown(report)
     page = {
         "date": report.date,
@@ -201,7 +203,7 @@ def _data(report: CoverageReport, shown: _Shown) -> Row:
         },
         "metrics": _metrics(report.samples),
         "thresholds": grid.tolist(),
-        "profiles": all_profiles(report.samples, grid),
+        "profiles": _deflated(all_profiles(report.samples, grid)),
         "without_videos": {
             verdict: int((without_videos == verdict).sum()) for verdict in (KEEP, DROP, QUARANTINE)
         },
@@ -303,6 +305,11 @@ def _detection(cost: DetectionCost | None) -> list[tuple[str, str]]:
     if cost.gpu_peak_bytes is not None:
         shown.append(("peak GPU memory", f"{cost.gpu_peak_bytes / GIB:.2f} GiB"))
     return shown
+
+
+def _deflated(value: Mapping[str, Any]) -> str:
+    """JSON, compressed, as base64: of profiles, which are nearly as many as samples, a third."""
+    return base64.b64encode(zlib.compress(json.dumps(value).encode())).decode()
 
 
 def _for_script(value: Row) -> Markup:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ from playwright.sync_api import Browser, Dialog
 
 from tests.browser.chromium import find_chromium, new_page, running_chromium
 from tests.browser.recorded_page import RecordedPage
+from tests.browser.report_days import RULE
+from tests.browser.report_page import ReportPage, open_report
 
 FAILED = pytest.StashKey[bool]()
 
 OpenPage = Callable[..., AbstractContextManager[RecordedPage]]
+OpenReport = Callable[..., AbstractContextManager[ReportPage]]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,3 +74,22 @@ def recorded_page(open_page: OpenPage, request: pytest.FixtureRequest) -> Iterat
         yield recorded
         if request.node.stash.get(FAILED, False):
             recorded.record("failed")
+
+
+@pytest.fixture
+def opened(
+    reports: dict[str, Path], open_page: OpenPage, request: pytest.FixtureRequest
+) -> OpenReport:
+    """Opens the file's `reports`, of days that were judged by RULE."""
+
+    def opened(day: str, step: str = "", **options: Any) -> AbstractContextManager[ReportPage]:
+        return open_report(open_page, reports[day], f"{request.node.name} {step}", RULE, **options)
+
+    return opened
+
+
+@pytest.fixture
+def several(opened: OpenReport) -> Iterator[ReportPage]:
+    """The report of samples of several videos."""
+    with opened("of several") as report:
+        yield report

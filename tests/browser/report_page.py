@@ -19,7 +19,7 @@ from ocr_assets.coverage import FilterRule
 from ocr_assets.reports.thresholds import threshold_grid
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from tests.browser.recorded_page import RecordedPage
-from tests.reports.synthetic_day import Moves
+from tests.reports.synthetic_day import Moves, SyntheticDay
 
 VERDICTS = (KEEP, DROP, QUARANTINE)
 OpenPage = Callable[..., Any]
@@ -184,3 +184,10 @@ def open_report(
         assert wrong == []
         loaded = [url for url in requested if not url.startswith("data:")]
         assert loaded == [path.as_uri()]
+
+
+def assert_counted(report: ReportPage, day: SyntheticDay) -> None:
+    """What the page says is what the dataset says."""
+    moves = day.moves(report.rule())
+    assert report.rows() == expected_rows(moves)
+    assert report.changed() == changed(moves)

@@ -1,19 +1,14 @@
-"""The coverage report, opened from disk in a browser."""
+"""The coverage report, opened from disk in a browser: what it counts, and how it is used."""
 
 import argparse
-import itertools
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import dagster as dg
-import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -21,114 +16,38 @@ from playwright.sync_api import Locator, expect
 
 from ocr_assets.commands.arguments import filter_rule
 from ocr_assets.commands.explore import add_explore
-from ocr_assets.coverage import METRICS, FilterRule, Metric, VideoCoverage
+from ocr_assets.coverage import METRICS, FilterRule, Metric
 from ocr_assets.definitions import defs
 from ocr_assets.reasons import Fault, Status
-from ocr_assets.reports.charts import COLOURS_OF_VERDICTS
-from tests.browser.conftest import OpenPage
-from tests.browser.report_page import ReportPage, changed, expected_rows, open_report
-from tests.reports.synthetic_day import DATE, UNREADABLE, Sample, SyntheticDay, coverage
+from tests.browser.conftest import OpenPage, OpenReport
+from tests.browser.report_days import RULE, of_one_video, of_several_videos
+from tests.browser.report_page import (
+    ReportPage,
+    assert_counted,
+    changed,
+    open_report,
+)
+from tests.reports.synthetic_day import DATE, SyntheticDay, coverage
 
-RULE = FilterRule(0.05, 0.3)
-ONE_SAMPLE, ALL_QUARANTINED, EMPTY = "one sample", "all quarantined", "empty"
-HOSTILE, TINY, JUDGED = "hostile", "tiny threshold", "judged by the assets"
-OTHER = (HOSTILE, TINY, JUDGED)
+OF_ONE, OF_SEVERAL, TINY, JUDGED = "of one", "of several", "tiny threshold", "judged by the assets"
 TINY_RULE = FilterRule(0, 1.2e-7)
-EXACT = (0.0, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0)
 BOUNDS = ((0.0, 1.0), (0.0, 0.1), (0.1, 0.1), (0.25, 0.5), (0.05, 0.3), (0.0, 0.0), (0.999, 1.0))
-HOSTILE_NAMES = [
-    "<img src=x onerror=alert(1)>",
-    "</script><script>alert(1)</script>",
-    "<!--",
-    "<!--<script>",
-    "]]>",
-    "' onerror='alert(1)",
-    '" onerror="alert(1)" x="',
-    "{{ 7 * 7 }} ${7 * 7}",
-    "\u202egnp.exe\u2066",
-    "a\nb\x1b[2J\u2028c",
-    "&lt;b&gt;&amp;",
-    "long" * 400,
-]
-SHOWN = {
-    "long" * 400: "long" * 30,
-    "\u202egnp.exe\u2066": r"\u202egnp.exe\u2066",
-    "a\nb\x1b[2J\u2028c": r"a\nb\x1b[2J\u2028c",
-}
-
-
-def of_one_video(random: Random) -> list[Sample]:
-    """On thresholds, as near to them as can be, above 1, and anywhere; some cannot be read."""
-    ratios = [
-        ratio
-        for exact in EXACT
-        for ratio in (exact, np.nextafter(exact, -1), np.nextafter(exact, 2))
-        if ratio >= 0
-    ]
-    ratios += [1.304, 7.5, *(round(random.betavariate(1, 3), 3) for _ in range(40))]
-    samples: list[Sample] = [
-        (f"one {index:02}.mp4", [coverage(float(ratio), static_of(index, float(ratio)))])
-        for index, ratio in enumerate(ratios)
-    ]
-    faults = (Status.TRUNCATED, Status.MISSING, Status.MISSING, Status.NOT_A_VIDEO)
-    return samples + [
-        (f"unreadable {index}.mp4", [Fault(status, f"it is {status}")])
-        for index, status in enumerate(faults)
-    ]
-
-
-def static_of(index: int, ratio: float) -> float | None:
-    """Of every fifth video one frame was sampled."""
-    return None if index % 5 == 0 else min(ratio, 1)
-
-
-def of_several_videos(random: Random) -> list[Sample]:
-    def video() -> VideoCoverage | Fault:
-        if random.random() < 0.25:
-            return UNREADABLE
-        area, union, zone, corner, centre, static = (
-            random.choice([*EXACT, random.random()]) for _ in range(6)
-        )
-        known = random.random() < 0.8
-        return VideoCoverage(
-            area, union, max(union, area), zone, corner, centre, static if known else None
-        )
-
-    return [
-        (f"several {index:02}", [video() for _ in range(random.choice([2, 3]))])
-        for index in range(60)
-    ] + [("none", [])]
 
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SyntheticDay]:
-    return {
-        name: SyntheticDay(tmp_path_factory.mktemp("report"))
-        for name in ("of one", "of several", ONE_SAMPLE, ALL_QUARANTINED, EMPTY, *OTHER)
-    }
+    names = (OF_ONE, OF_SEVERAL, TINY, JUDGED)
+    return {name: SyntheticDay(tmp_path_factory.mktemp("report")) for name in names}
 
 
 @pytest.fixture(scope="module")
 def reports(days: dict[str, SyntheticDay]) -> dict[str, Path]:
     """All that is opened, made before the browser is: that and Dagster share no event loop."""
     of_one = of_one_video(Random(0))
-    days["of one"].write(of_one, RULE)
+    days[OF_ONE].write(of_one, RULE)
     bad = [("bad sample", Fault(Status.BAD_SAMPLE, "it is no JSON"))]
     several = [*of_one[:20], *of_several_videos(Random(1))]
-    days["of several"].write(several, RULE, faulty_samples=bad)
-    days[ONE_SAMPLE].write([("only.mp4", [coverage(0.2)])], RULE)
-    days[ALL_QUARANTINED].write([(f"{i}.mp4", [UNREADABLE]) for i in range(30)], RULE)
-    days[EMPTY].write([], RULE)
-    hostile: list[Sample] = [
-        (f"{name}{kind}", [video])
-        for name in HOSTILE_NAMES
-        for kind, video in (
-            ("", coverage(0.2)),
-            (" dropped", coverage(0.4)),
-            (" bad", Fault(Status.DAMAGED, f"it is {name}")),
-        )
-    ]
-    days[HOSTILE].write(hostile, RULE)
+    days[OF_SEVERAL].write(several, RULE, faulty_samples=bad)
     days[TINY].write([(f"{ratio}", [coverage(ratio)]) for ratio in (0, 1.2e-7, 1.3e-7)], TINY_RULE)
     ratios = (0.02, 0.07, 0.15, 0.2, 0.2, 0.25, 0.3, 0.35)
     days[JUDGED].write([(f"{i}.mp4", [coverage(ratio)]) for i, ratio in enumerate(ratios)], RULE)
@@ -136,37 +55,13 @@ def reports(days: dict[str, SyntheticDay]) -> dict[str, Path]:
     return {name: day.report() for name, day in days.items()}
 
 
-Opened = Callable[..., AbstractContextManager[ReportPage]]
-
-
-@pytest.fixture
-def opened(reports: dict[str, Path], open_page: OpenPage, request: pytest.FixtureRequest) -> Opened:
-    def opened(day: str, step: str = "", **options: Any) -> AbstractContextManager[ReportPage]:
-        return open_report(open_page, reports[day], f"{request.node.name} {step}", RULE, **options)
-
-    return opened
-
-
-@pytest.fixture
-def several(opened: Opened) -> Iterator[ReportPage]:
-    with opened("of several") as report:
-        yield report
-
-
-def assert_counted(report: ReportPage, day: SyntheticDay) -> None:
-    """What the page says is what the dataset says."""
-    moves = day.moves(report.rule())
-    assert report.rows() == expected_rows(moves)
-    assert report.changed() == changed(moves)
-
-
 @pytest.mark.parametrize("metric", METRICS)
 def test_counts_are_those_of_a_query_of_the_dataset(
-    days: dict[str, SyntheticDay], opened: Opened, metric: Metric
+    days: dict[str, SyntheticDay], opened: OpenReport, metric: Metric
 ) -> None:
     ratio = pl.col(metric).list.first()
-    dataset = days["of one"].dataset()
-    with opened("of one") as report:
+    dataset = days[OF_ONE].dataset()
+    with opened(OF_ONE) as report:
         report.choose(metric=metric)
         for low, high in BOUNDS:
             report.choose(low=low, high=high)
@@ -195,21 +90,21 @@ def test_samples_of_several_videos_are_judged_as_the_dataset_is(
     for low, high in BOUNDS:
         several.choose(low=low, high=high)
         assert several.rule() == FilterRule(low, high, metric, any_or_all)  # type: ignore[arg-type]
-        assert_counted(several, days["of several"])
+        assert_counted(several, days[OF_SEVERAL])
 
 
 def test_thresholds_above_1_are_for_the_ratio_that_can_be_there(
-    days: dict[str, SyntheticDay], opened: Opened
+    days: dict[str, SyntheticDay], opened: OpenReport
 ) -> None:
-    with opened("of one") as report:
+    with opened(OF_ONE) as report:
         for high in (1.25, 1.5, 10.0):
             report.choose(high=high)
-            assert_counted(report, days["of one"])
+            assert_counted(report, days[OF_ONE])
         report.choose(metric="union_area_ratio")
         assert report.threshold("high") == 1
         report.slider("high").press("End")
         assert report.threshold("high") == 1
-        assert_counted(report, days["of one"])
+        assert_counted(report, days[OF_ONE])
 
 
 def line(report: ReportPage, name: str) -> tuple[float, float]:
@@ -246,7 +141,7 @@ def test_thresholds_are_dragged_in_the_chart(
         drag(several, line(several, name), place)
         assert several.threshold(name) == pytest.approx(float(text), abs=0.01)
         assert line(several, name)[0] == pytest.approx(place, abs=2)
-        assert_counted(several, days["of several"])
+        assert_counted(several, days[OF_SEVERAL])
         several.record(f"{name} at {text}")
     assert several.changed() > 0
 
@@ -280,12 +175,12 @@ def test_thresholds_are_moved_with_the_keyboard_alone(
         before = several.threshold(name)
         for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
             keyboard.press(key)
-            assert_counted(several, days["of several"])
+            assert_counted(several, days[OF_SEVERAL])
         assert several.threshold(name) == pytest.approx(before + 0.002)
         expect(slider).to_have_attribute("aria-valuetext", str(several.threshold(name)))
         for key in ("PageUp", "PageDown", "Home", "End"):
             keyboard.press(key)
-            assert_counted(several, days["of several"])
+            assert_counted(several, days[OF_SEVERAL])
 
 
 def test_counts_are_announced_when_the_hand_rests(several: ReportPage) -> None:
@@ -304,9 +199,9 @@ def test_samples_that_change_side_are_listed(
 ) -> None:
     expect(several.page.get_by_text("None.", exact=True)).to_be_visible()
     several.choose(low=0.1, high=0.25)
-    dataset = days["of several"].dataset()
+    dataset = days[OF_SEVERAL].dataset()
     several.record("thresholds changed", whole=True)
-    moves = days["of several"].moves(several.rule())
+    moves = days[OF_SEVERAL].moves(several.rule())
     expect(several.page.locator("#rows tbody tr")).to_have_count(changed(moves))
     listed = dict(zip(several.samples_listed(), sides(several), strict=True))
     before = dict(dataset.select("sample_id", "verdict").iter_rows())
@@ -339,8 +234,8 @@ def test_one_can_go_back_to_what_is_in_use(several: ReportPage) -> None:
     expect(several.page.locator("#histogram")).to_contain_text("ocr_area_ratio")
 
 
-def test_pictures_around_the_threshold_follow_it(opened: Opened) -> None:
-    with opened("of one") as report:
+def test_pictures_around_the_threshold_follow_it(opened: OpenReport) -> None:
+    with opened(OF_ONE) as report:
         shown = []
         for high in (0.1, 0.5, 0.999):
             report.choose(high=high)
@@ -372,9 +267,9 @@ def test_every_picture_is_there_and_has_its_text(several: ReportPage) -> None:
 
 
 def test_settings_are_those_that_give_what_is_shown(
-    days: dict[str, SyntheticDay], opened: Opened
+    days: dict[str, SyntheticDay], opened: OpenReport
 ) -> None:
-    with opened("of several") as report:
+    with opened(OF_SEVERAL) as report:
         report.choose(low=0.001, high=0.25, metric="corner_ratio", any_or_all="all")
         rule = report.rule()
         config = yaml.safe_load(report.page.locator("#yaml").inner_text())
@@ -386,11 +281,11 @@ def test_settings_are_those_that_give_what_is_shown(
     add_explore(parser.add_subparsers())
     options = parser.parse_args(words[1:])
     assert (words[0], options.date, options.apply) == ("ocr-assets", DATE, True)
-    assert options.data == Path(days["of several"].tables.root)
+    assert options.data == Path(days[OF_SEVERAL].tables.root)
     assert filter_rule(options) == rule
 
 
-def test_the_command_gives_what_is_shown(days: dict[str, SyntheticDay], opened: Opened) -> None:
+def test_the_command_gives_what_is_shown(days: dict[str, SyntheticDay], opened: OpenReport) -> None:
     """It is run as it is shown, on a day that the assets have judged."""
     day = days[JUDGED]
     with opened(JUDGED) as report:
@@ -414,161 +309,6 @@ def test_the_command_gives_what_is_shown(days: dict[str, SyntheticDay], opened: 
     with opened(JUDGED, "after the command") as report:  # it makes the report anew
         assert report.rule() == FilterRule(0.05, 0.2)
         assert {verdict: row.now for verdict, row in report.rows().items()} == shown
-
-
-@pytest.mark.parametrize("width", [400, 1600])
-def test_the_page_fits_its_window_and_is_accessible(opened: Opened, width: int) -> None:
-    for day in ("of several", HOSTILE, EMPTY):
-        with opened(day, f"{day} {width}", width=width) as report:
-            report.choose(low=0.1, high=0.25)
-            report.page.get_by_label("Show").select_option("all")
-            report.record("whole page", whole=True)
-            assert report.overflow() <= 0
-            assert report.violations() == []
-
-
-def test_charts_follow_the_window(several: ReportPage) -> None:
-    for width in (1600, 700, 400, 1200):
-        several.page.set_viewport_size({"width": width, "height": 1100})
-        for chart in ("histogram", "heat-map"):
-            box, drawn = several.page.locator(f"#{chart}"), several.page.locator(f"#{chart} svg")
-            size = box.bounding_box()
-            assert size is not None
-            expect(drawn).to_have_attribute("width", re.compile(str(round(size["width"]))))
-        assert several.overflow() <= 0
-        assert_shape(several)
-
-
-def assert_shape(report: ReportPage) -> None:
-    """The heat map is as high as a frame is to its width."""
-    report.page.wait_for_function(
-        """() => {
-            const {width, height} = document.querySelector("#heat-map .mark-rect")
-                .getBoundingClientRect();
-            return Math.abs(width / height - 16 / 9) < 0.05;
-        }"""
-    )
-
-
-def test_headings_are_in_order_and_charts_have_words(several: ReportPage) -> None:
-    levels = several.page.locator("h1, h2, h3, h4, h5, h6").evaluate_all(
-        "found => found.map(one => Number(one.tagName[1]))"
-    )
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert [(a, b) for a, b in itertools.pairwise(levels) if b > a + 1] == []
-    several.choose(high=0.5, metric="corner_ratio")
-    expect(several.page.locator("#histogram")).to_have_attribute(
-        "aria-label", re.compile(r"Histogram of corner_ratio of \d+ videos; kept from 0.05 to 0.5")
-    )
-    said = several.page.locator("#heat-map").get_attribute("aria-label")
-    assert said is not None
-    assert re.match(r"Of all sampled frames, at most [\d.]+% have text in one place", said)
-
-
-def test_colours_are_the_charts_and_never_alone(several: ReportPage) -> None:
-    assert COLOURS_OF_VERDICTS == {"keep": "#0072B2", "drop": "#D55E00", "quarantine": "#595959"}
-    swatches = several.page.locator(".swatch").evaluate_all(
-        """found => found.map(one => [
-            one.className.split(" ")[1],
-            getComputedStyle(one).backgroundColor,
-            one.nextSibling && one.nextSibling.textContent.trim()])"""
-    )
-    assert len(swatches) > 20
-    for verdict, colour, word in swatches:
-        assert colour == f"rgb{tuple(bytes.fromhex(COLOURS_OF_VERDICTS[verdict][1:]))}"
-        assert word.startswith(verdict.removesuffix("p").removesuffix("e"))
-    bars = several.page.locator("#histogram svg .mark-rect path").evaluate_all(
-        "found => [...new Set(found.map(one => one.getAttribute('fill')))]"
-    )
-    assert sorted(bars) == [COLOURS_OF_VERDICTS["keep"], COLOURS_OF_VERDICTS["drop"]]
-
-
-def test_names_are_text_wherever_they_are(opened: Opened) -> None:
-    with opened(HOSTILE) as report:
-        page = report.page
-        page.get_by_label("Show").select_option("all")
-        expect(page.locator("#rows tbody tr")).to_have_count(3 * len(HOSTILE_NAMES))
-        report.choose(high=0.5)
-        expect(page.locator("#above-title")).to_contain_text("0.5")
-        report.record("hostile names", whole=True)
-        listed = report.samples_listed()
-        alts = page.locator("img").evaluate_all("images => images.map(image => image.alt)")
-        reasons = page.locator("#quarantined td:last-child").all_inner_texts()
-        cards = page.locator(".frame .path").all_text_contents()
-        for name in HOSTILE_NAMES:
-            shown = SHOWN.get(name, name)
-            for texts in (listed, alts, reasons, cards):
-                assert [text for text in texts if shown in text] != [], shown
-        assert page.locator("img:not([src^='data:image/jpeg'])").count() == 0
-        assert page.locator("[onerror], iframe, object, embed, link, base").count() == 0
-        assert page.locator("script").count() == 3
-        assert "\u202e" not in page.content()
-
-
-def test_nothing_can_be_loaded_and_no_other_script_run(opened: Opened) -> None:
-    """That it is not tried either is asserted of every page that is opened here."""
-    with opened(ONE_SAMPLE) as report:
-        policy = report.page.locator("meta[http-equiv=Content-Security-Policy]")
-        said = policy.get_attribute("content") or ""
-        assert said.startswith("default-src 'none'; ")
-        assert "unsafe-eval" not in said
-        assert "script-src 'sha256-" in said
-
-
-@pytest.mark.parametrize("day", [ONE_SAMPLE, ALL_QUARANTINED, EMPTY])
-def test_small_days_have_a_page_that_makes_sense(
-    days: dict[str, SyntheticDay], opened: Opened, day: str
-) -> None:
-    with opened(day) as report:
-        for metric in METRICS:
-            report.choose(metric=metric, low=0.1, high=0.25)
-            assert_counted(report, days[day])
-            report.page.locator("#reset").click()
-        report.page.get_by_label("Show").select_option("all")
-        report.record(day, whole=True)
-        assert report.broken_pictures() == []
-        assert report.overflow() <= 0
-        text = report.page.locator("main").inner_text()
-        assert [wrong for wrong in ("NaN", "undefined", "null") if wrong in text] == []
-        if day == EMPTY:
-            expect(report.page.get_by_text("The day has no samples.")).to_be_visible()
-        if day != ALL_QUARANTINED:
-            expect(report.page.get_by_text("Nothing is quarantined.")).to_be_visible()
-        else:
-            expect(report.page.get_by_text("truncated: 30")).to_be_visible()
-            expect(report.page.get_by_text("the first 20 of them")).to_be_visible()
-
-
-def test_without_javascript_the_rest_is_readable_and_the_page_says_what_is_missing(
-    opened: Opened,
-) -> None:
-    with opened("of several", javascript=False) as report:
-        page = report.page
-        report.record("whole page", whole=True)
-        said = page.locator("noscript .notice")
-        expect(said).to_be_visible()
-        assert said.inner_text().startswith("This browser runs no JavaScript here. Missing are ")
-        for section in (
-            "Most covered",
-            "Kept, at random",
-            "Quarantined, by reason",
-            "What it cost",
-        ):
-            expect(page.get_by_role("heading", name=section)).to_be_visible()
-        for gone in (
-            "#settings",
-            "#histogram",
-            "#around",
-            "#samples",
-            "#heat-map",
-            "#counts .then",
-        ):
-            assert [one for one in page.locator(gone).all() if one.is_visible()] == []
-        expect(page.locator("#most-covered img").first).to_be_visible()
-        expect(page.locator("#quarantined tbody tr").first).to_be_visible()
-        expect(page.locator("#cost tbody tr").first).to_be_visible()
-        expect(page.locator("#counts .now").first).to_be_visible()
 
 
 def test_a_threshold_of_a_rule_is_one_to_choose_and_is_written_without_an_exponent(

@@ -1,39 +1,12 @@
-// The report's own part: counts what thresholds would do, from the small tables in #data.
-"use strict";
+// The page: its form, counts, chart, pictures and list, by what counting.js says.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const VERDICTS = ["keep", "drop", "quarantine"];
-const [KEEP, DROP, QUARANTINE] = [0, 1, 2];
 const ROWS_SHOWN = 100;
 const PICTURES_SHOWN = 12;
 const RATIOS_SHOWN = 8; // of one sample
 const HISTOGRAM_HEIGHT = 280;
 const GRIP = 8; // pixels
-const thresholds = data.thresholds;
 const element = (id) => document.getElementById(id);
 
-function decoded(text, Type) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  return new Type(bytes.buffer);
-}
-
-const profiles = Object.fromEntries(
-  Object.entries(data.profiles).map(([metric, encoded]) => [
-    metric,
-    {
-      verdicts: decoded(encoded.verdicts, Uint8Array),
-      unread: decoded(encoded.unread, Uint8Array),
-      lengths: decoded(encoded.lengths, Uint32Array),
-      cells: decoded(encoded.cells, Uint16Array),
-      counts: decoded(encoded.counts, Uint32Array),
-    },
-  ]),
-);
-
-const placeOf = (bound) => {
-  const place = thresholds.findIndex((threshold) => threshold >= bound);
-  return place < 0 ? thresholds.length - 1 : place;
-};
 const inUse = {
   metric: data.rule.metric,
   anyOrAll: data.rule.any_or_all,
@@ -43,46 +16,7 @@ const inUse = {
 const chosen = { ...inUse };
 let moved = "high";
 
-// A sample's verdict, as `judge_sample` gives it.
-function verdict(within, outside, unread, anyOrAll) {
-  if (within + outside + unread === 0) return KEEP;
-  if (anyOrAll === "any" && within) return KEEP;
-  if (anyOrAll === "all" && outside) return DROP;
-  if (unread) return QUARANTINE;
-  return outside ? DROP : KEEP;
-}
-
-// moves[now][then] is how many samples go from one verdict to the other.
-function countMoves(choice) {
-  const moves = VERDICTS.map(() => [0, 0, 0]);
-  VERDICTS.forEach((name, now) => (moves[now][now] = data.without_videos[name]));
-  const { verdicts, unread, lengths, cells, counts } = profiles[choice.metric];
-  const [first, last] = [2 * choice.low, 2 * choice.high];
-  let begin = 0;
-  for (let index = 0; index < counts.length; index++) {
-    let within = 0;
-    const end = begin + lengths[index];
-    for (let place = begin; place < end; place++) {
-      if (cells[place] >= first && cells[place] <= last) within++;
-    }
-    const then = verdict(within, end - begin - within, unread[index], choice.anyOrAll);
-    moves[verdicts[index]][then] += counts[index];
-    begin = end;
-  }
-  return moves;
-}
-
-function exampleVerdict(example, choice) {
-  const ratios = example.ratios[choice.metric];
-  if (ratios.length === 0) return VERDICTS.indexOf(example.verdict);
-  const [low, high] = bounds(choice);
-  const known = ratios.filter((ratio) => ratio !== null);
-  const within = known.filter((ratio) => ratio >= low && ratio <= high).length;
-  return verdict(within, known.length - within, ratios.length - known.length, choice.anyOrAll);
-}
-
 const number = (value) => value.toLocaleString("en-US");
-const bounds = (choice) => [thresholds[choice.low], thresholds[choice.high]];
 
 // As short as it can be read back, without an exponent, of which YAML would make a text.
 function plain(value) {
@@ -433,9 +367,16 @@ for (const button of document.querySelectorAll("[data-copies]")) {
 }
 
 async function begin() {
+  await readProfiles();
   histogram = (await chart("histogram", withMetric(data.histogram))).height(HISTOGRAM_HEIGHT);
   update({ metricChanged: true });
   await keepShape(await chart("heat-map", data.heat_map));
   document.body.dataset.ready = "yes";
 }
-begin();
+document.querySelector("main").inert = true;
+begin()
+  .catch((error) => {
+    element("changed").textContent = `The thresholds cannot be moved: ${error}`;
+    throw error;
+  })
+  .finally(() => (document.querySelector("main").inert = false));
