@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 COLOURS_OF_VERDICTS = {KEEP: "#0072B2", DROP: "#D55E00", QUARANTINE: "#595959"}
 COLOURS = 64
+LEAST_SHARE = 0.01  # that the heat map's colours reach to
 Width = int | Literal["container"]
 Spec = dict[str, Any]
 
@@ -64,9 +65,12 @@ def histogram_chart(counts: Sequence[int], rule: FilterRule, width: Width = "con
             x=x,
             x2="end:Q",
             y2=alt.datum(0),
-            y=alt.Y("videos:Q", title="videos", scale=alt.Scale(type="symlog")).axis(
-                alt.Axis(values=[0, *(10**power for power in range(8))], format="~s")
-            ),
+            # Where there are no videos, the axis still begins at 0.
+            y=alt.Y(
+                "videos:Q",
+                title="videos",
+                scale=alt.Scale(type="symlog", domain=alt.DomainUnionWith(unionWith=[0, 1])),
+            ).axis(alt.Axis(values=[0, *(10**power for power in range(8))], format="~s")),
             color=alt.condition(
                 "datum.begin > high || datum.end < low",
                 alt.value(COLOURS_OF_VERDICTS[DROP]),
@@ -115,7 +119,7 @@ def heat_map_chart(shares: NDArray[np.float64], width: Width = "container") -> "
     axis = alt.Axis(labels=False, ticks=False, title=None, grid=False)
     across = alt.Scale(domain=[0, 1], nice=False)
     down = alt.Scale(domain=[1, 0], nice=False)
-    colours = alt.Scale(scheme="cividis", domainMin=0)
+    colours = alt.Scale(scheme="cividis", domain=[0, max(float(shares.max()), LEAST_SHARE)])
     legend = alt.Legend(format=".1%", orient="right", gradientLength=160, tickCount=4)
     places = (
         alt.Chart(alt.InlineData(values=cells))

@@ -83,11 +83,12 @@ def profiles(samples: pl.DataFrame, metric: Metric, grid: NDArray[np.float64]) -
             cells.unique().sort("sample", "cell").group_by("sample").agg("cell"),
             on="sample",
             how="left",
+            maintain_order="left",
         )
         .with_columns(pl.col("cell").fill_null([]))
-        .group_by("verdict", "unread", "cell")
+        .group_by("verdict", "unread", "cell", maintain_order=True)
         .len("count")
-        .sort("verdict", "unread", "count", descending=[False, False, True])
+        .sort("verdict", "unread", "count", descending=[False, False, True], maintain_order=True)
     )
     return Profiles(
         alike["verdict"].to_numpy(),

@@ -168,6 +168,8 @@ def test_small_days_have_a_page_that_makes_sense(
         text = report.page.locator("main").inner_text()
         assert [wrong for wrong in ("NaN", "undefined", "null") if wrong in text] == []
         if day == EMPTY:
+            ticks = report.page.locator("#histogram .role-axis-label text").all_text_contents()
+            assert ticks[-2:] == ["0", "1"]
             expect(report.page.get_by_text("The day has no samples.")).to_be_visible()
         if day != ALL_QUARANTINED:
             expect(report.page.get_by_text("Nothing is quarantined.")).to_be_visible()
