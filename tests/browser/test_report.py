@@ -16,6 +16,7 @@ from playwright.sync_api import Locator, expect
 
 from ocr_assets.commands.arguments import filter_rule
 from ocr_assets.commands.explore import add_explore
+from ocr_assets.configured import value_set
 from ocr_assets.coverage import METRICS, FilterRule, Metric
 from ocr_assets.definitions import defs
 from ocr_assets.reasons import Fault, Status
@@ -274,6 +275,11 @@ def test_settings_are_those_that_give_what_is_shown(
         rule = report.rule()
         config = yaml.safe_load(report.page.locator("#yaml").inner_text())
         command = report.page.locator("#command").inner_text()
+        environment = report.page.locator("#environment").inner_text()
+    with pytest.MonkeyPatch.context() as services:
+        for line in environment.split():
+            services.setenv(*line.split("="))
+        assert value_set(FilterRule, "filtered_dataset") == rule
     assert FilterRule(**config["ops"]["filtered_dataset"]["config"]) == rule
     dg.validate_run_config(defs.resolve_job_def("daily_job"), config)
     words = shlex.split(command)
@@ -282,7 +288,7 @@ def test_settings_are_those_that_give_what_is_shown(
     options = parser.parse_args(words[1:])
     assert (words[0], options.date, options.apply) == ("ocr-assets", DATE, True)
     assert options.data == Path(days[OF_SEVERAL].tables.root)
-    assert filter_rule(options) == rule
+    assert filter_rule(options, FilterRule()) == rule
 
 
 def test_the_command_gives_what_is_shown(days: dict[str, SyntheticDay], opened: OpenReport) -> None:

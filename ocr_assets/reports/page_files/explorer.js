@@ -94,6 +94,14 @@ function showSettings(choice) {
   element("command").textContent =
     `${data.command} --min-area-ratio ${low} --max-area-ratio ${high} ` +
     `--metric ${choice.metric} --any-or-all ${choice.anyOrAll}`;
+  element("environment").textContent = [
+    ["MIN_AREA_RATIO", low],
+    ["MAX_AREA_RATIO", high],
+    ["METRIC", choice.metric],
+    ["ANY_OR_ALL", choice.anyOrAll],
+  ]
+    .map(([name, value]) => `OCR_ASSETS_FILTERED_DATASET_${name}=${value}\n`)
+    .join("");
 }
 
 function showRows(choice, moves) {
