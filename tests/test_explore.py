@@ -205,7 +205,7 @@ def test_thresholds_survive_the_launchpad_and_the_command_line(
     program, *arguments = shlex.split(command)
     options = _parser().parse_args(arguments)
     assert program == "ocr-assets"
-    assert filter_rule(options) == rule
+    assert filter_rule(options, FilterRule()) == rule
     assert (str(options.data), options.date, options.apply) == ("my data/$(x)", DATE, True)
 
 

@@ -22,7 +22,7 @@ from ocr_assets.coverage import METRICS, FilterRule, VideoCoverage, judge_sample
 from ocr_assets.ocr.boxes import rect_box
 from ocr_assets.reasons import Fault, Status
 from ocr_assets.resources.tables import Tables
-from ocr_assets.settings import reports_folder
+from ocr_assets.settings import coverage_report as report_path
 from ocr_assets.tables.box_columns import boxes_column
 from ocr_assets.tables.partitioned import PartitionedTable, addressable
 from ocr_assets.tables.schemas import FilteredDataset
@@ -112,7 +112,7 @@ class SyntheticDay:
     def report(self) -> Path:
         """The report, made by the asset."""
         self._materialize(coverage_report)
-        return reports_folder(addressable(self.tables.root), DATE) / "coverage.html"
+        return report_path(addressable(self.tables.root), DATE)
 
     def dataset(self) -> pl.DataFrame:
         """The rows of `filtered_dataset`."""
