@@ -1,7 +1,7 @@
 """What people look at to choose a threshold."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,9 +14,9 @@ from ocr_assets.reports.costs import STAGES, detection_cost, stage_costs
 from ocr_assets.reports.coverage_page import CoverageReport, coverage_html
 from ocr_assets.reports.examples import choose_examples
 from ocr_assets.reports.heat_map import heat_map
-from ocr_assets.reports.pictures import frame_pictures
+from ocr_assets.reports.pictures import FramePicture, frame_pictures
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.partitioned import addressable
+from ocr_assets.tables.partitioned import PartitionMissingError, addressable
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.verdicts import rule_of
 
@@ -52,7 +52,7 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     rule = rule_of(rules[0]) if rules else FilterRule()
     examples = choose_examples(samples, rule)
     video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}
-    pictures = frame_pictures(tables.sampled_frames, tables.ocr_boxes, date, video_ids)
+    pictures = _pictures(context, date, video_ids, tables)
     reported = _reported(context.instance, date)
     report = CoverageReport(
         date=date.isoformat(),
@@ -60,7 +60,7 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
         rule=rule,
         samples=samples,
         examples=examples,
-        pictures={picture.video_id: picture for picture in pictures},
+        pictures=pictures,
         heat_map=heat_map(tables.ocr_boxes, date),
         stages=stage_costs(reported, int(samples["paths"].list.len().sum())),
         detection=detection_cost(reported),
@@ -79,6 +79,19 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
             markdown_picture(overview, "Histogram of the ratio, and where on the frame text is")
         ),
     }
+
+
+def _pictures(
+    context: dg.AssetExecutionContext, date: dt.date, video_ids: Collection[str], tables: Tables
+) -> dict[str, FramePicture]:
+    """By video; none where the frames, which take most of the room, were cleared away."""
+    try:
+        tables.sampled_frames.parts(date)
+    except PartitionMissingError as error:
+        context.log.warning(f"the report has no pictures: {error}")
+        return {}
+    pictures = frame_pictures(tables.sampled_frames, tables.ocr_boxes, date, video_ids)
+    return {picture.video_id: picture for picture in pictures}
 
 
 def _reported(instance: dg.DagsterInstance, date: dt.date) -> dict[str, Mapping[str, Any]]:

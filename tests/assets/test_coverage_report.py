@@ -1,6 +1,7 @@
 import base64
 import datetime as dt
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ def test_what_the_day_has_cost_is_in_it(day: tuple[dg.ExecuteInProcessResult, Pa
     html = (day[1] / "reports" / DAY / "coverage.html").read_text()
     assert "<dt>frames detected</dt><dd>18</dd>" in html
     assert "<dt>devices</dt><dd>cpu 100%</dd>" in html
+
+
+def test_without_the_frames_the_report_has_no_pictures_and_the_same_counts(
+    day: tuple[dg.ExecuteInProcessResult, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(day[1], tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "sampled_frames")
+    result = coverage_report(
+        dg.build_asset_context(partition_key=DAY), tables=Tables(root=str(tmp_path))
+    )
+    assert result.metadata["pictures"] == 0
+    html = (tmp_path / "reports" / DAY / "coverage.html").read_text()
+    assert "4 kept, 2 dropped, 1 quarantined" in html
+    assert "data:image/jpeg" not in html
 
 
 def test_samples_of_an_earlier_version_are_refused_with_what_to_do(
