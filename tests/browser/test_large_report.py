@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 SAMPLES = 100_000
 MOST_BYTES = 15_000_000
 RULE = FilterRule(0.0, 0.1)
-# Milliseconds from an arrow key's event to when the counts and the chart are drawn.
+# Milliseconds from a slider's event to when the counts are in the page; the chart follows.
 UPDATE_MILLISECONDS = """async count => {
     const times = [];
     const slider = document.getElementById("high");
