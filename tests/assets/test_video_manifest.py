@@ -119,7 +119,7 @@ def test_a_mount_that_breaks_leaves_the_filtered_dataset_as_it_was(tmp_path: Pat
     (check,) = [one for one in result.get_asset_check_evaluations() if not one.passed]
     assert check.description == (
         "2 of 3 videos are quarantined (2 missing), more than 50%: is the source whole? "
-        "max_quarantined_share of the resource tables says how many may be"
+        "max_quarantined_share of the resource tables says how many may be."
     )
     assert rows(data, "filtered_dataset") == dataset
     assert (data / "kept" / DAY / "kept.jsonl").read_text() == kept
