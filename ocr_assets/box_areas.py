@@ -57,21 +57,25 @@ def covered_pixels(
 def _under_rectangles(
     corners: NDArray[np.float64], x_edges: NDArray[np.float64], y_edges: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """On the finer grid of all their sides, where every cell is covered or is not."""
-    xs, columns, first_columns = _fine(corners[:, [0, 2], 0], x_edges)
-    ys, rows, first_rows = _fine(corners[:, [0, 2], 1], y_edges)
-    covered = np.zeros((len(ys) - 1, len(xs) - 1))
+    """On the finer grid of all their sides, where every place is covered or is not."""
+    xs, columns, x_begins = _fine(corners[:, [0, 2], 0], x_edges)
+    ys, rows, y_begins = _fine(corners[:, [0, 2], 1], y_edges)
+    covered = np.zeros((len(ys) - 1, len(xs) - 1), np.bool_)
     for (left, right), (top, bottom) in zip(columns.tolist(), rows.tolist(), strict=True):
-        covered[top:bottom, left:right] = 1
-    areas = covered * np.diff(ys)[:, None] * np.diff(xs)
-    by_row: NDArray[np.float64] = np.add.reduceat(areas, first_rows)
-    return np.add.reduceat(by_row, first_columns, axis=1)
+        covered[top:bottom, left:right] = True
+    widths, heights = np.diff(xs), np.diff(ys)
+    areas = np.empty((len(y_begins) - 1, len(x_begins) - 1))
+    for row, column in np.ndindex(areas.shape):
+        down = slice(y_begins[row], y_begins[row + 1])
+        across = slice(x_begins[column], x_begins[column + 1])
+        areas[row, column] = heights[down] @ covered[down, across] @ widths[across]
+    return areas
 
 
 def _fine(
     sides: NDArray[np.float64], edges: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
-    """All sides and edges in order; where the sides are in it, and the beginnings of the cells."""
+    """All sides and edges in order; where the sides are in it, and where the edges are."""
     places = np.concatenate([sides.clip(edges[0], edges[-1]).ravel(), edges])
     fine, index = np.unique(places, return_inverse=True)
-    return fine, index[: sides.size].reshape(sides.shape), index[sides.size : -1]
+    return fine, index[: sides.size].reshape(sides.shape), index[sides.size :]

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ocr_assets.box_areas import covered_pixels
+from ocr_assets.tables.box_columns import corners_of
 
 # Where the columns and rows of zones begin and end, as shares of the frame; the zones are made of
 # the nine cells between. The bottom corners lie in the subtitle zone.
@@ -104,10 +105,9 @@ def _flat(frames: pl.DataFrame) -> _Flat:
     with_area = pl.element().filter(pl.element().struct.field("area_pixels") > 0)
     frames = frames.with_columns(pl.col("boxes").list.eval(with_area))
     counts = frames["boxes"].list.len().cast(pl.Int64).to_numpy()
-    boxes = frames.select("boxes").filter(pl.col("boxes").list.len() > 0).explode("boxes")
-    boxes = boxes.unnest("boxes")
-    corners = boxes["points"].explode().explode().cast(pl.Float64).to_numpy().reshape(-1, 4, 2)
-    rectangular = (boxes["kind"] == "rect").to_numpy()
+    corners = corners_of(frames["boxes"])
+    kinds = frames["boxes"].filter(frames["boxes"].list.len() > 0).explode().struct.field("kind")
+    rectangular = (kinds == "rect").to_numpy()
     sizes = frames.select(pl.col("width", "height").cast(pl.Float64)).to_numpy()
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     frame_of_box = np.repeat(np.arange(len(counts)), counts)

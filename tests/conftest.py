@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from ocr_assets.ocr.detector import ModelSettings
@@ -14,6 +15,10 @@ from ocr_assets.settings import STATE_VARIABLE
 pytest_plugins = ["tests.fake_nvml.fixtures"]
 
 PARITY_VARIABLE = "OCR_ASSETS_PARITY"
+
+# How long an example takes says nothing on a busy machine.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

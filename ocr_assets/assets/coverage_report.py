@@ -5,10 +5,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
-from ocr_assets.coverage import FilterRule
+from ocr_assets.configured import value_set
+from ocr_assets.coverage import METRICS, FilterRule
 from ocr_assets.reports.charts import markdown_picture, overview_chart
 from ocr_assets.reports.costs import STAGES, detection_cost, stage_costs
 from ocr_assets.reports.coverage_page import CoverageReport, coverage_html
@@ -18,11 +20,20 @@ from ocr_assets.reports.pictures import FramePicture, frame_pictures
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartitionMissingError, addressable
 from ocr_assets.tables.replace_file import replace_file
-from ocr_assets.verdicts import rule_of
+from ocr_assets.verdicts import RuleUnknownError, rule_of
 
-
-class RuleUnknownError(RuntimeError):
-    """The samples do not say what they were judged by."""
+# What else a row holds, its sample's other keys above all, can be large.
+COLUMNS = (
+    "sample_index",
+    "sample_id",
+    "video_ids",
+    "paths",
+    "verdict",
+    "reason_code",
+    "reason",
+    "rule",
+    *METRICS,
+)
 
 
 @daily_asset(
@@ -42,14 +53,9 @@ def coverage_report(
 
 
 def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) -> dict[str, Any]:
-    samples = tables.filtered_dataset.scan(date).sort("sample_index").collect()
-    rules = samples["rule"].unique().to_list()
-    if None in rules or len(rules) > 1:
-        raise RuleUnknownError(
-            f"filtered_dataset of {date} was made by an earlier version; materialise it again, "
-            "which needs no OCR"
-        )
-    rule = rule_of(rules[0]) if rules else FilterRule()
+    rows = tables.filtered_dataset.scan(date).select(COLUMNS)
+    samples = rows.sort("sample_index").collect()
+    rule = _rule(samples, date)
     examples = choose_examples(samples, rule)
     video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}
     pictures = _pictures(context, date, video_ids, tables)
@@ -65,20 +71,31 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
         stages=stage_costs(reported, int(samples["paths"].list.len().sum())),
         detection=detection_cost(reported),
     )
-    html = coverage_html(report).encode()
+    html = coverage_html(report)
     overview = overview_chart(report.bins(rule.metric), rule, report.heat_map)
     path = settings.coverage_report(addressable(tables.root), date)
     with replace_file(path) as file:
-        file.write(html.decode())
-    context.log.info(f"{path}, {len(html) / 1e6:.1f} MB")
+        file.write(html)
+    stored_bytes = path.stat().st_size
+    context.log.info(f"{path}, {stored_bytes / 1e6:.1f} MB")
     return {
         "report": dg.MetadataValue.path(path),
-        "stored_bytes": len(html),
+        "stored_bytes": stored_bytes,
         "pictures": len(report.pictures),
         "overview": dg.MetadataValue.md(
             markdown_picture(overview, "Histogram of the ratio, and where on the frame text is")
         ),
     }
+
+
+def _rule(samples: pl.DataFrame, date: dt.date) -> FilterRule:
+    """What the samples were judged by; of a day without any, what others would be."""
+    if samples.is_empty():
+        return value_set(FilterRule, "filtered_dataset")
+    rules = samples["rule"].unique().to_list()
+    if None in rules or len(rules) > 1:
+        raise RuleUnknownError(f"filtered_dataset of {date} was made by an earlier version")
+    return rule_of(rules[0])
 
 
 def _pictures(
@@ -90,7 +107,9 @@ def _pictures(
     except PartitionMissingError as error:
         context.log.warning(f"the report has no pictures: {error}")
         return {}
-    pictures = frame_pictures(tables.sampled_frames, tables.ocr_boxes, date, video_ids)
+    pictures = frame_pictures(
+        tables.sampled_frames, tables.ocr_boxes, date, video_ids, context.log.warning
+    )
     return {picture.video_id: picture for picture in pictures}
 
 

@@ -96,5 +96,7 @@ def written(table: PartitionedTable, date: dt.date, row_count: int) -> dict[str,
 
 
 def _default_path(name: str) -> str:
-    root = settings.fields_set("tables").get("root", settings.data_root())
-    return str(Path(root).expanduser().absolute() / name)
+    root = settings.fields_set("tables").get("root")
+    # What is no path is refused where the resource is made.
+    known = root if isinstance(root, str) else settings.data_root()
+    return str(Path(known).expanduser().absolute() / name)

@@ -199,6 +199,9 @@ def _device_metadata(tally: Tally) -> dict[str, Any]:
         "wait_seconds": tally.wait_seconds,
         "out_of_memory": tally.out_of_memory,
         "batches_halved": tally.halvings,
-        "gpu_peak_bytes": tally.peak_bytes,
-        "gpu_lease_bytes": tally.lease_bytes,
+        **(
+            {"gpu_peak_bytes": tally.peak_bytes, "gpu_lease_bytes": tally.lease_bytes}
+            if tally.lease_bytes
+            else {}
+        ),
     }

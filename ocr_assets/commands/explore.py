@@ -43,7 +43,10 @@ def add_explore(commands: Commands) -> None:
         metavar="YYYY-MM-DD",
         help="the day (default: the latest that was detected)",
     )
-    add_filter_rule(explore, unset="what the day was filtered by")
+    add_filter_rule(
+        explore,
+        unset="as the day was filtered, else what OCR_ASSETS_FILTERED_DATASET_{} says, else {}",
+    )
     explore.add_argument(
         "--limit",
         type=int,
@@ -65,6 +68,7 @@ def add_explore(commands: Commands) -> None:
 
 
 def _explore(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from ocr_assets.configured import value_set
     from ocr_assets.explore import explore_day, latest_day, rule_of_day
     from ocr_assets.tables.partitioned import addressable
 
@@ -79,7 +83,7 @@ def _explore(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     date = options.date or latest_day(data)
     before = rule_of_day(data, date)
     try:
-        rule = filter_rule(options, unset=before or FilterRule())
+        rule = filter_rule(options, unset=before or value_set(FilterRule, "filtered_dataset"))
     except ValueError as error:
         parser.error(str(error))
     explored = explore_day(data, date, rule, limit=None if options.json else options.limit)

@@ -129,6 +129,7 @@ def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
             first_date=options.first_date,
             last_date=options.last_date,
             rejected=options.rejected,
+            force=options.force,
             videos=videos,
             link_or_copy="copy" if options.copy else "link",
             shard_samples=options.shard_samples or SHARD_SAMPLES,

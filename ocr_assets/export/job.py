@@ -3,12 +3,13 @@
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ocr_assets.export.formats import write_csv, write_jsonl, write_parquet
-from ocr_assets.export.output import replaced_file, replaced_folder
+from ocr_assets.export.output import replaced_file, replaced_folder, why_not
 from ocr_assets.export.placing import JudgedVideo, VideoFolder
 from ocr_assets.export.request import ExportError, ExportRequest, ExportSummary
 from ocr_assets.export.shards import has_webdataset, write_shards
@@ -86,6 +87,7 @@ class _Export:
                     max_samples=request.shard_samples,
                     max_bytes=request.shard_bytes,
                 )
+                self._ensure_free(out)
             return
         with replaced_file(out) as unfinished:
             if request.format == "jsonl":
@@ -97,6 +99,13 @@ class _Export:
                     f"{formulas} cells begin with =, +, -, @ or a tab and are written as they are; "
                     "in a spreadsheet, import them as text, or it takes them for formulas"
                 )
+            self._ensure_free(out)
+
+    def _ensure_free(self, out: Path) -> None:
+        """It may have been there for longer than this export has taken, or not."""
+        is_folder = self._request.format == "webdataset"
+        if problem := why_not(out, is_folder=is_folder, force=self._request.force):
+            raise ExportError(f"{out} {problem}")
 
     def _frames(self) -> Iterator[pl.DataFrame]:
         is_kept = pl.col("verdict") == KEEP

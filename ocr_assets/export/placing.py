@@ -18,6 +18,7 @@ from ocr_assets.video.fingerprint import fingerprint
 from ocr_assets.video.listing import NOT_UTF8, VideoReference
 
 MAX_NAME_BYTES = 255
+MAX_SUFFIX_BYTES = 32
 ID_DIGITS = 16
 UNFINISHED = ".unfinished-"
 
@@ -39,10 +40,15 @@ class JudgedVideo:
     sample_id: str
 
 
+class _NameTakenError(Exception):
+    """Something else has the name."""
+
+
 class VideoFolder:
     """Puts videos into a folder, each under a name of its own that is the same every time.
 
-    What is there already is never overwritten.
+    What is there already is not overwritten: a video whose name is taken has digits of its
+    fingerprint in it.
 
     Attributes:
         placed: Links or copies made.
@@ -79,29 +85,43 @@ class VideoFolder:
             Where it is now.
 
         Raises:
-            VideoLostError: The file is not the one that was judged, or something else has the
-                name that it would get.
+            VideoLostError: The file is not the one that was judged, or something else has both
+                names that it could get.
             OSError: The folder cannot be written to.
         """
         target = self._folder / placed_name(video)
-        is_new = (
-            self._link(video, target, known_states.get((video.path, video.video_id)))
-            if self._how == "link"
-            else self._copy(video, target)
-        )
+        known_state = known_states.get((video.path, video.video_id))
+        try:
+            is_new = self._put(video, target, known_state)
+        except _NameTakenError:
+            # By a file of others, or by another video whose path in the source begins with a day.
+            target = target.with_name(_with_digits(target, video.video_id[:ID_DIGITS]))
+            try:
+                is_new = self._put(video, target, known_state)
+            except _NameTakenError as error:
+                raise VideoLostError(f"{target} is there already and is another file") from error
         self.placed += is_new
         self.found += not is_new
         return target
 
+    def _put(self, video: JudgedVideo, target: Path, known_state: str | None) -> bool:
+        """Whether there is a link or copy now that was not there before."""
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise VideoLostError(f"{target.parent} is no folder") from error
+        if self._how == "link":
+            return self._link(video, target, known_state)
+        return self._copy(video, target)
+
     def _link(self, video: JudgedVideo, target: Path, known_state: str | None) -> bool:
         ensure_unchanged(video.path, video.video_id, known_state)
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             target.symlink_to(video.path)
-        except FileExistsError:
+        except FileExistsError as error:
             if target.is_symlink() and _is_link_to(target, video):
                 return False
-            raise VideoLostError(f"{target} is there already and is no link to it") from None
+            raise _NameTakenError from error
         return True
 
     def _copy(self, video: JudgedVideo, target: Path) -> bool:
@@ -109,8 +129,7 @@ class VideoFolder:
             is_file = stat.S_ISREG(target.lstat().st_mode)
             if is_file and fingerprint(target) == video.video_id:
                 return False
-            raise VideoLostError(f"{target} is there already and is no copy of it")
-        target.parent.mkdir(parents=True, exist_ok=True)
+            raise _NameTakenError
         unfinished = self._folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         try:
             with unfinished.open("wb") as file:
@@ -160,8 +179,9 @@ def _relative_path(path: str, sample_id: str) -> str | None:
 
 
 def _with_digits(path: Path, digits: str) -> str:
-    ending = f"-{digits}{path.suffix}"
-    stem = path.stem
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX_BYTES else ""
+    ending = f"-{digits}{suffix}"
+    stem = path.name.removesuffix(suffix)
     while stem and len(os.fsencode(stem + ending)) > MAX_NAME_BYTES:
         stem = stem[:-1]
     return stem + ending

@@ -29,6 +29,7 @@ class ExportRequest:
         first_date: The first day; None: the first that there is.
         last_date: The last day; None: the last that there is.
         rejected: Whether to export what was dropped or quarantined instead of what was kept.
+        force: Whether an output that is there is replaced.
         videos: A folder that the videos are put into; None: they stay where they are.
         link_or_copy: How they are put there.
         shard_samples: Most samples in a shard.
@@ -42,6 +43,7 @@ class ExportRequest:
     first_date: dt.date | None = None
     last_date: dt.date | None = None
     rejected: bool = False
+    force: bool = False
     videos: Path | None = None
     link_or_copy: LinkOrCopy = "link"
     shard_samples: int = SHARD_SAMPLES

@@ -100,6 +100,7 @@ def coverage_html(report: CoverageReport) -> str:
         "colours": charts.COLOURS_OF_VERDICTS,
         "metrics": _metrics(report.samples),
         "several_videos": bool((report.samples["paths"].list.len() > 1).any()),
+        "any_covered": bool(report.examples.most_covered),
         "most_covered": shown.figures(report.examples.most_covered),
         "random_kept": shown.figures(report.examples.random_kept),
         "quarantined": _quarantined(report.samples),
@@ -216,8 +217,7 @@ def _data(report: CoverageReport, shown: _Shown) -> Row:
         ),
         "heat_map": charts.vega(charts.heat_map_chart(report.heat_map)),
         "command": (
-            f"ocr-assets explore --data {shlex.quote(printable(report.data))} "
-            f"--date {report.date} --apply"
+            f"ocr-assets explore --data {shlex.quote(report.data)} --date {report.date} --apply"
         ),
     }
 
@@ -293,11 +293,12 @@ def _detection(cost: DetectionCost | None) -> list[tuple[str, str]]:
     shown = [
         ("frames detected", f"{cost.frames:,}"),
         ("of them known already", f"{cost.frames_reused:,}"),
-        ("devices", devices or "none"),
         ("moves to another device", f"{cost.fallbacks:,}"),
         ("waits for memory", f"{cost.waits:,} ({cost.wait_seconds:.0f} s)"),
         ("out of memory", f"{cost.out_of_memory:,}"),
     ]
+    if devices:
+        shown.append(("devices", devices))
     if cost.frames_per_second is not None:
         shown.append(("frames per second", f"{cost.frames_per_second:.2f}"))
     if cost.fallback_share is not None:

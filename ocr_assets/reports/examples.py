@@ -1,5 +1,6 @@
 """Which samples of a day are shown by name, and which of them with a picture."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
 # A day of no more samples is shown whole.
 ALL_SAMPLES = 2000
+VIDEOS_SHOWN = 20_000
 PER_BIN = 12
 PER_REASON = 20
 NEAREST = 12
@@ -26,7 +28,8 @@ class Examples:
     """The choice, as row numbers of the day's samples.
 
     Attributes:
-        shown: Samples to show by name: all, or for each metric some from every range of it.
+        shown: Samples to show by name: all, or for each metric some from every range of it, but
+            not those that have more videos than a page can hold.
         pictured: (sample, video) pairs to show with a picture.
         most_covered: The same, most covered first.
         random_kept: The same, kept ones in no particular order.
@@ -52,17 +55,18 @@ def choose_examples(samples: pl.DataFrame, rule: FilterRule) -> Examples:
         _ratios(samples, "max_union_area_ratio")
         .filter(pl.col("ratio") > 0)
         .sort("ratio", "sample", "video", descending=[True, False, False])
-        .unique("sample", maintain_order=True)
+        .unique("sample", keep="first", maintain_order=True)
         .head(MOST_COVERED)
     )
     kept = _ratios(samples.with_columns(kept=pl.col("verdict") == KEEP), rule.metric, "kept")
-    kept = kept.unique("sample", maintain_order=True)
+    kept = kept.unique("sample", keep="first", maintain_order=True)
     random_kept = _pairs(_some(kept, RANDOM_KEPT, random))
+    shown = _shown(samples, [*pictured, *most_covered, *random_kept], random)
     return Examples(
-        shown=_shown(samples, [*pictured, *most_covered, *random_kept], random),
-        pictured=list(dict.fromkeys([*pictured, *most_covered, *random_kept])),
-        most_covered=most_covered,
-        random_kept=random_kept,
+        shown=shown,
+        pictured=_among(shown, list(dict.fromkeys([*pictured, *most_covered, *random_kept]))),
+        most_covered=_among(shown, most_covered),
+        random_kept=_among(shown, random_kept),
     )
 
 
@@ -77,9 +81,12 @@ def _pictured(
     """The nearest on both sides of the bounds, and some from everywhere for other bounds."""
     chosen: list[tuple[int, int]] = []
     for bound in (rule.max_area_ratio, rule.min_area_ratio):
-        above = judged.filter(pl.col("ratio") > bound).sort("ratio", "sample").head(NEAREST)
+        above = (
+            judged.filter(pl.col("ratio") > bound).sort("ratio", "sample", "video").head(NEAREST)
+        )
         below = judged.filter(pl.col("ratio") <= bound)
-        below = below.sort("ratio", "sample", descending=[True, False]).head(NEAREST)
+        below = below.sort("ratio", "sample", "video", descending=[True, False, False])
+        below = below.head(NEAREST)
         chosen += [*_pairs(above), *_pairs(below)]
     for one in _bins(judged):
         chosen += _pairs(_some(one, PICTURES_PER_BIN, random))
@@ -90,7 +97,7 @@ def _shown(
     samples: pl.DataFrame, pictured: list[tuple[int, int]], random: np.random.Generator
 ) -> list[int]:
     if samples.height <= ALL_SAMPLES:
-        return list(range(samples.height))
+        return _within_bounds(samples, range(samples.height))
     chosen = {sample for sample, _ in pictured}
     for metric in METRICS:
         for one in _bins(_ratios(samples, metric)):
@@ -101,7 +108,24 @@ def _shown(
             "reason_code", maintain_order=True
         ):
             chosen.update(one.head(PER_REASON)["sample"].to_list())
-    return sorted(chosen)
+    return _within_bounds(samples, chosen)
+
+
+def _within_bounds(samples: pl.DataFrame, chosen: Collection[int]) -> list[int]:
+    """All of the chosen samples, unless they have too many videos: then those that have few."""
+    videos = samples[METRICS[0]].list.len().to_list()
+    shown, total = [], 0
+    for sample in sorted(chosen, key=lambda sample: (videos[sample], sample)):
+        total += videos[sample]
+        if total > VIDEOS_SHOWN:
+            break
+        shown.append(sample)
+    return sorted(shown)
+
+
+def _among(shown: Collection[int], pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    known = set(shown)
+    return [(sample, video) for sample, video in pairs if sample in known]
 
 
 def _ratios(samples: pl.DataFrame, metric: str, only: str | None = None) -> pl.DataFrame:

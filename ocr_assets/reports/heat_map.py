@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ocr_assets.tables.box_columns import corners_of
 from ocr_assets.tables.partitioned import PartitionedTable
 
 COLUMNS, ROWS = 48, 27
@@ -39,8 +40,7 @@ def _cells(frames: pl.DataFrame) -> Iterator[NDArray[np.bool_]]:
     """Of each frame with text, which places are covered."""
     with_text = frames.filter(pl.col("boxes").list.len() > 0)
     counts = with_text["boxes"].list.len().to_list()
-    points = with_text.select("boxes").explode("boxes").unnest("boxes")["points"]
-    corners = points.explode().explode().cast(pl.Float64).to_numpy().reshape(-1, 4, 2)
+    corners = corners_of(with_text["boxes"])
     sizes = with_text.select(pl.col("width", "height").cast(pl.Float64)).to_numpy()
     scale = np.repeat(np.array([COLUMNS, ROWS]) / sizes, counts, axis=0)
     # A box has the places whose middles, at a half, are between its sides.

@@ -1,7 +1,7 @@
 """Small pictures of frames with their boxes drawn."""
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -49,10 +49,18 @@ def frame_pictures(
     ocr_boxes: PartitionedTable,
     date: dt.date,
     video_ids: Collection[str],
+    warn: Callable[[str], None],
 ) -> Iterator[FramePicture]:
     """The most covered frame of each of some videos of a day.
 
     What a table does not have is left out: one may have been made anew without the other.
+
+    Args:
+        sampled_frames: Where the frames are.
+        ocr_boxes: What is on them.
+        date: The day.
+        video_ids: Which videos.
+        warn: Takes a line for each frame that cannot be decoded, which is left out too.
 
     Raises:
         PartitionMissingError: The day was never written.
@@ -77,7 +85,12 @@ def frame_pictures(
         )
         for row in images.iter_rows(named=True):
             boxes = boxes_of(row["boxes"])
-            small = small_picture(decode_image(row["image"]), boxes, WIDTH, HEIGHT)
+            try:
+                rgb = decode_image(row["image"])
+            except ValueError as error:
+                warn(f"frame {row['frame_index']} of video {row['video_id']}: {error}")
+                continue
+            small = small_picture(rgb, boxes, WIDTH, HEIGHT)
             yield FramePicture(
                 video_id=row["video_id"],
                 frame_index=row["frame_index"],

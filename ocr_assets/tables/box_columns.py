@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.tables.schemas import OcrBoxes
@@ -53,6 +54,13 @@ def boxes_column(rows: Sequence[Sequence[TextBox] | None]) -> pl.Series:
     return whole.select(
         pl.when("empty").then(nothing).otherwise(pl.col("boxes").cast(DTYPE)).alias("boxes")
     )["boxes"]
+
+
+def corners_of(boxes: pl.Series) -> NDArray[np.float64]:
+    """The corners of all boxes of a column, row by row: (boxes, 4, 2), in pixels."""
+    points = boxes.filter(boxes.list.len() > 0).explode().struct.field("points")
+    flat: NDArray[np.float64] = points.explode().explode().cast(pl.Float64).to_numpy()
+    return flat.reshape(-1, 4, 2)
 
 
 def boxes_of(row: Sequence[dict[str, Any]]) -> list[TextBox]:

@@ -77,7 +77,9 @@ def test_without_the_frames_the_report_has_no_pictures_and_the_same_counts(
     assert result.metadata["pictures"] == 0
     html = (tmp_path / "reports" / DAY / "coverage.html").read_text()
     assert "4 kept, 2 dropped, 1 quarantined" in html
-    assert "data:image/jpeg" not in html
+    assert "data:image/jpeg;base64,/9j/" not in html
+    assert "There are no pictures of what is kept." in html
+    assert "Nothing is kept." not in html
 
 
 def test_samples_of_an_earlier_version_are_refused_with_what_to_do(
@@ -87,5 +89,5 @@ def test_samples_of_an_earlier_version_are_refused_with_what_to_do(
     tables = Tables(root=str(tmp_path))
     with tables.filtered_dataset.replace(dt.date.fromisoformat(DAY)) as writer:
         writer.append(samples.drop("date").with_columns(rule=pl.lit(None, pl.String)).collect())
-    with pytest.raises(dg.Failure, match="materialise it again, which needs no OCR"):
+    with pytest.raises(dg.Failure, match="What to do: materialise filtered_dataset of that day"):
         coverage_report(dg.build_asset_context(partition_key=DAY), tables=tables)

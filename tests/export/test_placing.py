@@ -148,9 +148,15 @@ def test_what_others_have_put_there_is_not_overwritten(
     (folder / DAY).mkdir(parents=True)
     (folder / DAY / "-n.mp4").write_text("mine")
     chosen = ("--format", "jsonl", "--date", DAY, how, str(folder))
-    assert export(filtered, out, *chosen) == 1
+    assert export(filtered, out, *chosen) == 0
+    (other,) = (folder / DAY).glob("-n-*.mp4")
+    assert str(other) in out.read_text()
+    other.unlink()
+    other.write_text("mine, too")
+    assert export(filtered, out, "--force", *chosen) == 1
     (line,) = shown(capsys)
-    assert f"{DAY}/-n.mp4 is left out: {folder}/{DAY}/-n.mp4 is there already and is no " in line
+    assert f"{DAY}/-n.mp4 is left out: {other} is there already and is another file" in line
+    assert other.read_text() == "mine, too"
     assert (folder / DAY / "-n.mp4").read_text() == "mine"
     assert len(json_lines(out)) == len(KEPT_NAMES) - 1
 

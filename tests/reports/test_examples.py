@@ -76,6 +76,13 @@ def test_of_several_videos_the_one_that_matters_is_pictured() -> None:
     assert examples.most_covered == [(0, 1), (1, 1)]
 
 
+def test_samples_of_very_many_videos_are_counted_but_not_shown() -> None:
+    samples = day([[0.3] * 30_000, [0.2] * 3, [0.0]])
+    examples = choose_examples(samples, RULE)
+    assert examples.shown == [1, 2]
+    assert {sample for sample, _ in examples.pictured} == {1, 2}
+
+
 def test_a_day_of_nothing_has_no_examples() -> None:
     examples = choose_examples(day([]), RULE)
     assert (examples.shown, examples.pictured) == ([], [])

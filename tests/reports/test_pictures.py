@@ -112,7 +112,11 @@ def test_the_most_covered_frame_of_each_wanted_video_is_pictured(tables: Tables)
         tables,
         *((*key, np.full((HEIGHT, WIDTH, 3), value, np.uint8)) for key, value in grey.items()),
     )
-    (picture,) = frame_pictures(tables.sampled_frames, tables.ocr_boxes, DATE, ["a", "c", "x"])
+    said: list[str] = []
+    (picture,) = frame_pictures(
+        tables.sampled_frames, tables.ocr_boxes, DATE, ["a", "c", "x"], said.append
+    )
+    assert said == []
     assert (picture.video_id, picture.frame_index, picture.frames) == ("a", 1, 2)
     assert (picture.boxes, picture.union_area_ratio) == (
         1,
@@ -121,6 +125,23 @@ def test_the_most_covered_frame_of_each_wanted_video_is_pictured(tables: Tables)
     image = np.asarray(Image.open(io.BytesIO(picture.jpeg)))
     assert image.shape[:2] == (picture.height, picture.width) == (144, 256)
     assert abs(int(image[-10:, -10:].mean()) - 120) < 3
+
+
+def test_a_frame_that_cannot_be_decoded_is_left_out_with_a_word(tables: Tables) -> None:
+    write_boxes(tables, ("a", 0, []), ("b", 0, []))
+    grey = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    write_frames(tables, ("a", 0, grey), ("b", 0, grey))
+    frames = tables.sampled_frames.scan(DATE).drop("date").collect()
+    damaged = pl.when(pl.col("video_id") == "a").then(pl.lit(b"RIFF")).otherwise("image")
+    with tables.sampled_frames.replace(DATE) as writer:
+        writer.append(frames.with_columns(image=damaged))
+    said: list[str] = []
+    pictures = frame_pictures(
+        tables.sampled_frames, tables.ocr_boxes, DATE, ["a", "b"], said.append
+    )
+    assert [picture.video_id for picture in pictures] == ["b"]
+    assert len(said) == 1
+    assert said[0].startswith("frame 0 of video a: ")
 
 
 def test_boxes_that_leave_the_frame_are_drawn_as_far_as_it_goes() -> None:
