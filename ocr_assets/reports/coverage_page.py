@@ -1,7 +1,6 @@
 """The report of a day as one HTML file that needs nothing else: no server, no network."""
 
 import base64
-import functools
 import hashlib
 import json
 import shlex
@@ -26,6 +25,7 @@ from ocr_assets.reports.costs import DetectionCost, StageCost
 from ocr_assets.reports.examples import PER_REASON, Examples, bin_edges
 from ocr_assets.reports.pictures import FramePicture
 from ocr_assets.reports.thresholds import all_profiles, histogram, threshold_grid
+from ocr_assets.reports.vega_library import vega_library
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
 FILES = "page_files"
@@ -89,7 +89,7 @@ def coverage_html(report: CoverageReport) -> str:
     Whatever names of files hold is text in it, and its policy lets no other script run and nothing
     be loaded.
     """
-    script, vega = "".join(map(_file, SCRIPTS)), _vega_library()
+    script, vega = "".join(map(_file, SCRIPTS)), vega_library()
     shown = _Shown(report)
     page = {
         "date": report.date,
@@ -327,12 +327,3 @@ def _hash(script: str) -> str:
 
 def _file(name: str) -> str:
     return (resources.files("ocr_assets.reports") / FILES / name).read_text("utf-8")
-
-
-@functools.cache
-def _vega_library() -> str:
-    """Vega, for the page to draw its charts with."""
-    import vl_convert
-
-    library: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return library.replace("</script", "<\\/script")

@@ -151,11 +151,17 @@ class Deployment:
         date: str,
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        assets: Collection[str] | None = None,
     ) -> str:
-        """Launches `daily_job` as the launchpad does, and returns the run's id."""
+        """Launches `daily_job` as the launchpad does, all of it or some assets.
+
+        Returns:
+            The run's id.
+        """
+        selection = None if assets is None else [{"path": [asset]} for asset in assets]
         tags = {"dagster/partition": date, **(tags or {})}
         params = {
-            "selector": {**LOCATION, "pipelineName": "daily_job"},
+            "selector": {**LOCATION, "pipelineName": "daily_job", "assetSelection": selection},
             "mode": "default",
             "runConfigData": config or {},
             "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
