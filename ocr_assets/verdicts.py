@@ -23,10 +23,6 @@ OF_A_VIDEO = (
 )
 
 
-class RuleUnknownError(RuntimeError):
-    """Samples do not say what they were judged by."""
-
-
 def rule_text(rule: FilterRule) -> str:
     """The rule as the column `rule` has it."""
     return json.dumps(dataclasses.asdict(rule))

@@ -18,9 +18,9 @@ from ocr_assets.reports.examples import choose_examples
 from ocr_assets.reports.heat_map import heat_map
 from ocr_assets.reports.pictures import FramePicture, frame_pictures
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.partitioned import PartitionMissingError, addressable
+from ocr_assets.tables.partitioned import PartitionMissingError, PartitionOutdatedError, addressable
 from ocr_assets.tables.replace_file import replace_file
-from ocr_assets.verdicts import RuleUnknownError, rule_of
+from ocr_assets.verdicts import rule_of
 
 # What else a row holds, its sample's other keys above all, can be large.
 COLUMNS = (
@@ -94,7 +94,7 @@ def _rule(samples: pl.DataFrame, date: dt.date) -> FilterRule:
         return value_set(FilterRule, "filtered_dataset")
     rules = samples["rule"].unique().to_list()
     if None in rules or len(rules) > 1:
-        raise RuleUnknownError(f"filtered_dataset of {date} was made by an earlier version")
+        raise PartitionOutdatedError(f"filtered_dataset of {date} was made by an earlier version")
     return rule_of(rules[0])
 
 

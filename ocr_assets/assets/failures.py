@@ -16,8 +16,7 @@ from ocr_assets.resources.video_source import SourceMissingError
 from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.day_lock import DaysLockedError
 from ocr_assets.tables.partition_writer import PartitionConflictError
-from ocr_assets.tables.partitioned import PartitionMissingError
-from ocr_assets.verdicts import RuleUnknownError
+from ocr_assets.tables.partitioned import PartitionMissingError, PartitionOutdatedError
 
 # Errors of the operating system that will be the same a moment later.
 LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -38,7 +37,7 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         "they are; the sensor late_videos runs the day once they have arrived",
     ),
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
-    (RuleUnknownError, "materialise filtered_dataset of that day again, which needs no OCR"),
+    (PartitionOutdatedError, "materialise it again; of filtered_dataset that needs no OCR"),
     (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
     (

@@ -34,6 +34,10 @@ class PartitionMissingError(LookupError):
     """The partition was never written."""
 
 
+class PartitionOutdatedError(LookupError):
+    """The partition was written by an earlier version, and lacks what is needed now."""
+
+
 class PartitionedTable:
     """One Delta table, partitioned by its `date` column.
 
