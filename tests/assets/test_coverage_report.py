@@ -89,5 +89,5 @@ def test_samples_of_an_earlier_version_are_refused_with_what_to_do(
     tables = Tables(root=str(tmp_path))
     with tables.filtered_dataset.replace(dt.date.fromisoformat(DAY)) as writer:
         writer.append(samples.drop("date").with_columns(rule=pl.lit(None, pl.String)).collect())
-    with pytest.raises(dg.Failure, match="earlier version. What to do: materialise it again"):
+    with pytest.raises(dg.Failure, match=r"earlier version\. What to do: materialise it again"):
         coverage_report(dg.build_asset_context(partition_key=DAY), tables=tables)
