@@ -1,6 +1,7 @@
-"""The Dagster instance of `DAGSTER_HOME`, the same one from whatever folder it is opened."""
+"""The Dagster instance of `DAGSTER_HOME`, the same from every folder, and what it has recorded."""
 
 import contextlib
+import datetime as dt
 import json
 import os
 from pathlib import Path
@@ -49,6 +50,21 @@ def open_instance() -> dg.DagsterInstance:
             if isinstance(data, ConfigurableClassData)
         }
         return dg.DagsterInstance.from_ref(ref._replace(**folders))
+
+
+def latest_materialization(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, day: dt.date
+) -> dg.EventLogRecord | None:
+    """The record of an asset's latest materialisation of a day; None if there is none."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset_key, asset_partitions=[day.isoformat()])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0] if records else None
+
+
+def metadata_values(materialization: dg.AssetMaterialization | None) -> dict[str, Any]:
+    """What a materialisation says of itself, by the names of the entries."""
+    assert materialization is not None
+    return {name: entry.value for name, entry in materialization.metadata.items()}
 
 
 def _absolute(data: ConfigurableClassData, home: Path) -> ConfigurableClassData:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from ocr_assets.instance import latest_materialization, metadata_values
 from ocr_assets.partitions import run_span
 from ocr_assets.resources.video_source import (
     SOURCE,
@@ -155,7 +156,7 @@ def find_late_days(
     tried = _tried_in_vain(instance, days)
     for day in days:
         reached.append(day)
-        latest = _latest(instance, day, asset_key)
+        latest = latest_materialization(instance, asset_key, day)
         made_from = None if latest is None else _made_from(latest.asset_materialization, source)
         if made_from is not None or (latest is None and day in tried):
             try:
@@ -191,18 +192,9 @@ def find_late_days(
     )
 
 
-def _latest(
-    instance: dg.DagsterInstance, day: dt.date, asset_key: dg.AssetKey
-) -> dg.EventLogRecord | None:
-    wanted = dg.AssetRecordsFilter(asset_key=asset_key, asset_partitions=[day.isoformat()])
-    records = instance.fetch_materializations(wanted, limit=1).records
-    return records[0] if records else None
-
-
 def _made_from(materialization: dg.AssetMaterialization | None, source: VideoSource) -> str | None:
     """The fingerprint that a day had when it was made, if it was made from this source."""
-    assert materialization is not None
-    about = {key: entry.value for key, entry in materialization.metadata.items()}
+    about = metadata_values(materialization)
     if about.get(SOURCE) != source.identity or SOURCE_FINGERPRINT not in about:
         return None
     return str(about[SOURCE_FINGERPRINT])

@@ -78,7 +78,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(rules, rules)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 def test_what_is_explored_is_what_materialising_gives(
     mixed: Path, before: FilterRule, after: FilterRule
 ) -> None:

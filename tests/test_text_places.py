@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ocr_assets.coverage import union_area_ratio
@@ -139,7 +139,6 @@ quads = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.one_of(rects, quads), max_size=6), min_size=1, max_size=4))
 def test_zones_are_what_is_left_of_the_boxes_within_them(video: list[list[TextBox]]) -> None:
     """By cutting the zones out of the plane, one frame at a time."""

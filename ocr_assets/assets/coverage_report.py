@@ -1,7 +1,7 @@
 """What people look at to choose a threshold."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
@@ -11,6 +11,7 @@ from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
 from ocr_assets.configured import value_set
 from ocr_assets.coverage import METRICS, FilterRule
+from ocr_assets.instance import latest_materialization, metadata_values
 from ocr_assets.reports.charts import markdown_picture, overview_chart
 from ocr_assets.reports.costs import STAGES, detection_cost, stage_costs
 from ocr_assets.reports.coverage_page import CoverageReport, coverage_html
@@ -72,7 +73,7 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
         detection=detection_cost(reported),
     )
     html = coverage_html(report)
-    overview = overview_chart(report.bins(rule.metric), rule, report.heat_map)
+    overview = overview_chart(report.bins[rule.metric], rule, report.heat_map)
     path = settings.coverage_report(addressable(tables.root), date)
     with replace_file(path) as file:
         file.write(html)
@@ -113,14 +114,11 @@ def _pictures(
     return {picture.video_id: picture for picture in pictures}
 
 
-def _reported(instance: dg.DagsterInstance, date: dt.date) -> dict[str, Mapping[str, Any]]:
+def _reported(instance: dg.DagsterInstance, date: dt.date) -> dict[str, dict[str, Any]]:
     """The metadata of each step's latest materialisation of the day, as far as it is recorded."""
-    reported: dict[str, Mapping[str, Any]] = {}
-    for stage in STAGES:
-        records = instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(stage), asset_partitions=[date.isoformat()]), limit=1
-        ).records
-        if records and records[0].asset_materialization is not None:
-            metadata = records[0].asset_materialization.metadata
-            reported[stage] = {name: entry.value for name, entry in metadata.items()}
-    return reported
+    latest = {stage: latest_materialization(instance, dg.AssetKey(stage), date) for stage in STAGES}
+    return {
+        stage: metadata_values(record.asset_materialization)
+        for stage, record in latest.items()
+        if record is not None
+    }

@@ -18,8 +18,7 @@ from ocr_assets.configured import asset_config
 from ocr_assets.coverage import GREATEST_BOUND, AnyOrAll, FilterRule, Metric
 from ocr_assets.markdown_table import markdown_table
 from ocr_assets.reports.charts import histogram_chart, markdown_picture
-from ocr_assets.reports.examples import bin_edges
-from ocr_assets.reports.thresholds import histogram
+from ocr_assets.reports.ratio_bins import bin_edges, histogram
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.data_juicer import kept_line
 from ocr_assets.tables.partitioned import addressable

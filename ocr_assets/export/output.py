@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ocr_assets.export.shards import SHARD_NAME
 from ocr_assets.tables.durable import make_folder, sync
-from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, replaced
+from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, remove_older, replaced
 
 UNFINISHED_DIGITS = "[0-9a-f]" * 32
 
@@ -75,11 +75,5 @@ def _unfinished(out: Path) -> Path:
 
 def _remove_forgotten(out: Path) -> None:
     """What killed exports to the same place have left goes when it is a week old."""
-    for path in out.parent.glob(f".{glob.escape(out.name)}.{UNFINISHED_DIGITS}"):
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime > time.time() - FORGOTTEN_SECONDS:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    forgotten = out.parent.glob(f".{glob.escape(out.name)}.{UNFINISHED_DIGITS}")
+    remove_older(forgotten, time.time() - FORGOTTEN_SECONDS)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ocr_assets.coverage import FilterRule
-from ocr_assets.reports.examples import bin_edges
+from ocr_assets.reports.ratio_bins import bin_edges
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from ocr_assets.text_places import EDGES
 

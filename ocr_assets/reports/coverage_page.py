@@ -1,6 +1,7 @@
 """The report of a day as one HTML file that needs nothing else: no server, no network."""
 
 import base64
+import functools
 import hashlib
 import json
 import shlex
@@ -22,9 +23,10 @@ from ocr_assets.plain_text import printable
 from ocr_assets.reasons import MEANINGS
 from ocr_assets.reports import charts
 from ocr_assets.reports.costs import DetectionCost, StageCost
-from ocr_assets.reports.examples import PER_REASON, Examples, bin_edges
+from ocr_assets.reports.examples import PER_REASON, Examples
 from ocr_assets.reports.pictures import FramePicture
-from ocr_assets.reports.thresholds import all_profiles, histogram, threshold_grid
+from ocr_assets.reports.ratio_bins import bin_edges, histogram
+from ocr_assets.reports.thresholds import all_profiles, threshold_grid
 from ocr_assets.reports.vega_library import vega_library
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
@@ -70,6 +72,7 @@ class CoverageReport:
     stages: Sequence[StageCost]
     detection: DetectionCost | None
 
+    @functools.cached_property
     def counts(self) -> dict[str, int]:
         """Samples by verdict."""
         return {
@@ -77,10 +80,16 @@ class CoverageReport:
             for verdict in (KEEP, DROP, QUARANTINE)
         }
 
-    def bins(self, metric: str) -> list[int]:
-        """Videos by ratio, in the bins of `bin_edges`."""
-        ratios = self.samples[metric].explode().drop_nulls()
-        return histogram(ratios, bin_edges().tolist())
+    @functools.cached_property
+    def ratios(self) -> dict[str, pl.Series]:
+        """By metric: the ratios of all videos that are known."""
+        return {metric: self.samples[metric].explode().drop_nulls() for metric in METRICS}
+
+    @functools.cached_property
+    def bins(self) -> dict[str, list[int]]:
+        """By metric: how many of the ratios lie in each bin of `bin_edges`."""
+        edges = bin_edges().tolist()
+        return {metric: histogram(ratios, edges) for metric, ratios in self.ratios.items()}
 
 
 def coverage_html(report: CoverageReport) -> str:
@@ -90,15 +99,15 @@ def coverage_html(report: CoverageReport) -> str:
     be loaded.
     """
     script, vega = "".join(map(_file, SCRIPTS)), vega_library()
-    shown = _Shown(report)
+    shown, metrics = _Shown(report), _metrics(report)
     page = {
         "date": report.date,
         "data": printable(report.data),
         "rule": report.rule,
         "summary": _summary(report),
-        "counts": report.counts(),
+        "counts": report.counts,
         "colours": charts.COLOURS_OF_VERDICTS,
-        "metrics": _metrics(report.samples),
+        "metrics": metrics,
         "several_videos": bool((report.samples["paths"].list.len() > 1).any()),
         "any_covered": bool(report.examples.most_covered),
         "most_covered": shown.figures(report.examples.most_covered),
@@ -107,7 +116,7 @@ def coverage_html(report: CoverageReport) -> str:
         "heat_map_alt": _where(report),
         "stages": report.stages,
         "detection": _detection(report.detection),
-        "data_json": _for_script(_data(report, shown)),
+        "data_json": _for_script(_data(report, shown, metrics)),
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_file("report.html.jinja")).render(
@@ -191,7 +200,7 @@ def _paths(paths: Sequence[str]) -> str:
     return f"{name_shown(paths[0])}{more}" if paths else "no videos"
 
 
-def _data(report: CoverageReport, shown: _Shown) -> Row:
+def _data(report: CoverageReport, shown: _Shown, metrics: list[Row]) -> Row:
     """What the script works with."""
     grid = threshold_grid(report.rule)
     without_videos = report.samples.filter(pl.col("paths").list.len() == 0)["verdict"]
@@ -202,18 +211,18 @@ def _data(report: CoverageReport, shown: _Shown) -> Row:
             "min_area_ratio": report.rule.min_area_ratio,
             "max_area_ratio": min(report.rule.max_area_ratio, float(grid[-1])),
         },
-        "metrics": _metrics(report.samples),
+        "metrics": metrics,
         "thresholds": grid.tolist(),
         "profiles": _deflated(all_profiles(report.samples, grid)),
         "without_videos": {
             verdict: int((without_videos == verdict).sum()) for verdict in (KEEP, DROP, QUARANTINE)
         },
         "edges": bin_edges().tolist(),
-        "bins": {metric: report.bins(metric) for metric in METRICS},
-        "videos": {metric: report.samples[metric].explode().count() for metric in METRICS},
+        "bins": report.bins,
+        "videos": {metric: len(ratios) for metric, ratios in report.ratios.items()},
         "examples": shown.examples(),
         "histogram": charts.vega(
-            charts.histogram_chart(report.bins(report.rule.metric), report.rule)
+            charts.histogram_chart(report.bins[report.rule.metric], report.rule)
         ),
         "heat_map": charts.vega(charts.heat_map_chart(report.heat_map)),
         "command": (
@@ -222,10 +231,9 @@ def _data(report: CoverageReport, shown: _Shown) -> Row:
     }
 
 
-def _metrics(samples: pl.DataFrame) -> list[Row]:
+def _metrics(report: CoverageReport) -> list[Row]:
     metrics = []
-    for metric in METRICS:
-        ratios = samples[metric].explode().drop_nulls()
+    for metric, ratios in report.ratios.items():
         metrics.append(
             {
                 "name": metric,
@@ -239,7 +247,7 @@ def _metrics(samples: pl.DataFrame) -> list[Row]:
 
 
 def _summary(report: CoverageReport) -> str:
-    counts, rule = report.counts(), report.rule
+    counts, rule = report.counts, report.rule
     if report.samples.is_empty():
         return "The day has no samples."
     return (

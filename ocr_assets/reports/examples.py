@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ocr_assets.coverage import METRICS, FilterRule
+from ocr_assets.reports.ratio_bins import bin_edges
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
 # A day of no more samples is shown whole.
@@ -19,7 +19,6 @@ NEAREST = 12
 MOST_COVERED = 12
 RANDOM_KEPT = 12
 PICTURES_PER_BIN = 4
-BINS = 40
 SEED = 0
 
 
@@ -68,11 +67,6 @@ def choose_examples(samples: pl.DataFrame, rule: FilterRule) -> Examples:
         most_covered=_among(shown, most_covered),
         random_kept=_among(shown, random_kept),
     )
-
-
-def bin_edges(bins: int = BINS) -> NDArray[np.float64]:
-    """Edges from 0 to 1, closer together near 0, where most ratios are."""
-    return (np.arange(bins + 1) / bins) ** 2
 
 
 def _pictured(

@@ -6,7 +6,6 @@ any of these thresholds are exact, and there is no row for each sample.
 """
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,20 +102,6 @@ def _cells(ratios: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np
     place = np.searchsorted(grid, ratios, side="right") - 1
     cells: NDArray[np.uint16] = (2 * place + (grid[place] != ratios)).astype(np.uint16)
     return cells
-
-
-def histogram(ratios: pl.Series, edges: Sequence[float]) -> list[int]:
-    """How many ratios lie in each bin.
-
-    What lies on an edge is in the bin above it; what lies above them all is in the last bin.
-
-    Args:
-        ratios: At least 0, no nulls.
-        edges: Ascending, from 0.
-    """
-    places = np.searchsorted(np.array(edges), ratios.to_numpy(), side="right") - 1
-    counts = np.bincount(places.clip(0, len(edges) - 2), minlength=len(edges) - 1)
-    return [int(count) for count in counts]
 
 
 def all_profiles(samples: pl.DataFrame, grid: NDArray[np.float64]) -> dict[str, dict[str, str]]:

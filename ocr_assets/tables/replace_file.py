@@ -1,6 +1,7 @@
 """Replacing a file as a whole or not at all."""
 
 import contextlib
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -42,8 +43,12 @@ def replace_file(path: Path) -> Iterator[TextIO]:
 
 
 def remove_older(paths: Iterable[Path], before: float) -> None:
-    """Removes the files that were last written before a time, in seconds since the epoch."""
+    """Removes files and folders last written before a time, in seconds since the epoch."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):  # its writer has just finished with it
-            if path.stat().st_mtime < before:
+            if path.stat().st_mtime >= before:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
                 path.unlink()

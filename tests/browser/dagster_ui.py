@@ -118,8 +118,10 @@ class DagsterUI:
 
     def check(self, check: str) -> Locator:
         """What an asset's tab `Checks` shows about a check."""
-        self.page.get_by_text(check, exact=True).first.click()
+        # A long name is shortened in the list, and whole in its title and above the details.
+        self.page.get_by_title(check, exact=True).first.click()
         shown = self.page.locator("body")
+        expect(shown.get_by_text(check, exact=True).last).to_be_visible()
         expect(shown.get_by_text("Evaluation result")).to_be_visible()
         self.record(check)
         return shown

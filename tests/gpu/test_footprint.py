@@ -120,7 +120,7 @@ def test_a_correction_leaves_the_estimate_as_it_was() -> None:
         footprint.fixed_bytes = 0  # type: ignore[misc]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     width=st.integers(1, 1500),
     height=st.integers(1, 1500),

@@ -90,7 +90,7 @@ def test_score_maps_of_real_frames_are_easyocrs_within_a_hundred_thousandth(
     relu=st.booleans(),
     threads=st.integers(1, 3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_winograds_convolution_is_the_plain_one(
     n: int, height: int, width: int, channels: int, relu: bool, threads: int
 ) -> None:

@@ -90,7 +90,7 @@ scores = st.floats(0.1, 0.95)
 
 
 @given(maps, scores, scores, scores)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_regions_are_easyocrs_to_the_bit(
     two_maps: tuple[Map, Map], text_threshold: float, low_text: float, link_threshold: float
 ) -> None:
@@ -113,7 +113,7 @@ def test_regions_are_easyocrs_to_the_bit(
 
 
 @given(maps, st.floats(0.2, 3), st.sampled_from([USUAL, replace(USUAL, low_text=0.6, min_size=0)]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_boxes_of_score_maps_are_easyocrs_to_the_bit(
     two_maps: tuple[Map, Map], scale: float, thresholds: DetectionThresholds
 ) -> None:
@@ -148,7 +148,7 @@ parameters = st.builds(
 
 @given(regions, parameters)
 @example([], USUAL)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_lines_are_grouped_as_easyocr_groups_them(
     regions: list[list[int]], thresholds: DetectionThresholds
 ) -> None:

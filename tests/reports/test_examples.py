@@ -8,9 +8,9 @@ from ocr_assets.reports.examples import (
     NEAREST,
     PICTURES_PER_BIN,
     RANDOM_KEPT,
-    bin_edges,
     choose_examples,
 )
+from ocr_assets.reports.ratio_bins import bin_edges
 
 RULE = FilterRule(max_area_ratio=0.1)
 

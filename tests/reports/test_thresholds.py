@@ -3,16 +3,16 @@ import itertools
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ocr_assets.coverage import METRICS, FilterRule, VideoCoverage, judge_sample
 from ocr_assets.reasons import Fault, Status
+from ocr_assets.reports.ratio_bins import histogram
 from ocr_assets.reports.thresholds import (
     VERDICTS,
     Profiles,
     all_profiles,
-    histogram,
     profiles,
     threshold_grid,
 )
@@ -71,7 +71,6 @@ def counted(summed: Profiles, low: int, high: int, any_or_all: str) -> dict[tupl
     return moves
 
 
-@settings(deadline=None)
 @given(samples, places, places, st.sampled_from(["any", "all"]))
 def test_the_cells_tell_the_verdict_of_every_sample_at_every_threshold(
     rows: list[tuple[str, list[float | None]]], one: int, other: int, any_or_all: str

@@ -16,7 +16,7 @@ boxes = st.builds(
 
 
 @given(st.lists(st.none() | st.lists(boxes, max_size=5), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_boxes_survive_the_column(rows: list[list[TextBox] | None]) -> None:
     column = boxes_column(rows)
     assert column.dtype == DTYPE

@@ -186,7 +186,7 @@ def test_a_table_that_was_moved_is_still_resumed(table: PartitionedTable, tmp_pa
     assert numbers(moved, MONDAY) == [0, 1, 2]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     parts=st.lists(st.integers(1, 3), max_size=6),
     stops=st.lists(st.integers(0, 6), max_size=3),

@@ -177,7 +177,7 @@ def test_a_temporary_file_goes_with_the_next_one_of_its_name_when_it_is_a_week_o
 STEPS = st.sampled_from(["commit", "commit with a key", "stop", "stop with a key", "wait"])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(steps=st.lists(st.tuples(STEPS, st.sampled_from([MONDAY, TUESDAY])), max_size=12))
 def test_whatever_happens_readers_of_the_last_commit_see_its_rows_and_in_the_end_no_more_is_there(
     steps: list[tuple[str, dt.date]],

@@ -103,9 +103,7 @@ def has_exact_timestamps(name: str) -> bool:
     return not name.endswith((".avi", ".mpg"))
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(sorted(CLIPS)),
     rule=st.one_of(

@@ -10,7 +10,7 @@ from ocr_assets.video.fingerprint import fingerprint
 from ocr_assets.video.images import decode_image, encode_image
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 def test_pictures_come_back_to_the_byte(rgb: np.ndarray) -> None:
     encoded = encode_image(rgb)

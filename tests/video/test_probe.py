@@ -153,9 +153,7 @@ def test_a_path_that_looks_like_a_protocol_is_a_path(
     assert probe("http:clip.mp4").frame_count == 3
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(sorted(CONTAINERS)),
     cut=st.floats(0.1, 1),
