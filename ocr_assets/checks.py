@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import dagster as dg
 import polars as pl
 
+from ocr_assets import settings
+from ocr_assets.assets.coverage_report import coverage_report, rule_in_use
 from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
@@ -17,7 +19,9 @@ from ocr_assets.coverage import METRICS
 from ocr_assets.partitions import daily, partition_dates
 from ocr_assets.plain_text import code_span
 from ocr_assets.reasons import Status
+from ocr_assets.reports.coverage_page import summary, summary_of_page
 from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.partitioned import addressable
 from ocr_assets.video.images import decode_image
 
 FRAMES_TO_DECODE = 50
@@ -39,7 +43,7 @@ CheckFunction = Callable[[Tables, dt.date], dg.AssetCheckResult]
 def partition_check(
     asset: dg.AssetsDefinition,
 ) -> Callable[[CheckFunction], dg.AssetChecksDefinition]:
-    """A check of a day of an asset's table that stops what follows when it fails."""
+    """A check of a day of an asset that stops what follows when it fails."""
 
     def decorate(function: CheckFunction) -> dg.AssetChecksDefinition:
         def check(context: dg.AssetCheckExecutionContext, tables: Tables) -> dg.AssetCheckResult:
@@ -277,6 +281,26 @@ def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckR
     )
 
 
+@partition_check(coverage_report)
+def report_is_of_the_dataset(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
+    """The day's report is there, and has the verdicts and the thresholds of `filtered_dataset`."""
+    samples = tables.filtered_dataset.scan(date).select("verdict", "rule").collect()
+    found = summary(samples, rule_in_use(samples, date))
+    path = settings.coverage_report(addressable(tables.root), date)
+    shown = summary_of_page(path.read_text("utf-8")) if path.is_file() else None
+    passed = shown == found
+    if passed:
+        description = f"The report is of the dataset as it is. {found}"
+    else:
+        problem = "is of another dataset" if shown else "is not there"
+        description = f"The report {problem}; materialise coverage_report again."
+    return dg.AssetCheckResult(
+        passed=passed,
+        description=description,
+        metadata={"checked": samples.height, "wrong": int(not passed)},
+    )
+
+
 def _listed(tables: Tables, date: dt.date) -> pl.LazyFrame:
     """The day's videos, and the samples that are none; not those that have no videos."""
     is_one = pl.col("video_index").is_not_null() | (pl.col("status") != Status.OK)
@@ -366,4 +390,5 @@ all_checks = [
     few_videos_are_quarantined,
     every_sample_has_one_verdict,
     dataset_ratios_are_possible,
+    report_is_of_the_dataset,
 ]

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from ocr_assets import checks
+from ocr_assets.assets.coverage_report import coverage_report
 from ocr_assets.assets.daily_asset import daily_asset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.video_manifest import video_manifest
@@ -233,6 +234,20 @@ def test_videos_that_fail_after_the_manifest_count_as_well(tables: Tables) -> No
     found = outcome(checks.few_videos_are_quarantined, tables)
     assert not found.passed
     assert "3 of 3 videos are quarantined (2 unreadable, 1 not_a_video)" in str(found.description)
+
+
+def test_a_report_is_there_and_of_the_dataset_as_it_is(tables: Tables) -> None:
+    missing = outcome(checks.report_is_of_the_dataset, tables)
+    assert not missing.passed
+    assert missing.description == "The report is not there; materialise coverage_report again."
+    coverage_report(dg.build_asset_context(partition_key=DAY), tables=tables)
+    found = outcome(checks.report_is_of_the_dataset, tables)
+    assert found.passed
+    assert "3 samples: 2 kept, 0 dropped, 1 quarantined" in str(found.description)
+    change(tables.filtered_dataset, lambda frame: frame.with_columns(verdict=pl.lit("drop")))
+    stale = outcome(checks.report_is_of_the_dataset, tables)
+    assert not stale.passed
+    assert str(stale.description).startswith("The report is of another dataset")
 
 
 @daily_asset(SampledFrames, deps=["video_manifest"], kinds=set(), code_version="faulty")

@@ -56,7 +56,7 @@ def coverage_report(
 def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) -> dict[str, Any]:
     rows = tables.filtered_dataset.scan(date).select(COLUMNS)
     samples = rows.sort("sample_index").collect()
-    rule = _rule(samples, date)
+    rule = rule_in_use(samples, date)
     examples = choose_examples(samples, rule)
     video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}
     pictures = _pictures(context, date, video_ids, tables)
@@ -89,8 +89,16 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     }
 
 
-def _rule(samples: pl.DataFrame, date: dt.date) -> FilterRule:
-    """What the samples were judged by; of a day without any, what others would be."""
+def rule_in_use(samples: pl.DataFrame, date: dt.date) -> FilterRule:
+    """What a day's samples were judged by; of a day without any, what others would be.
+
+    Args:
+        samples: `rule` of each.
+        date: The day.
+
+    Raises:
+        PartitionOutdatedError: They do not say it, or not all the same.
+    """
     if samples.is_empty():
         return value_set(FilterRule, "filtered_dataset")
     rules = samples["rule"].unique().to_list()

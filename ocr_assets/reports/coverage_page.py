@@ -4,10 +4,12 @@ import base64
 import functools
 import hashlib
 import json
+import re
 import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import unescape
 from importlib import resources
 from typing import Any
 
@@ -18,6 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ocr_assets.coverage import METRICS, FilterRule
+from ocr_assets.explore import rule_sentence
 from ocr_assets.gpu.sizes import GIB
 from ocr_assets.plain_text import printable
 from ocr_assets.reasons import MEANINGS
@@ -75,10 +78,7 @@ class CoverageReport:
     @functools.cached_property
     def counts(self) -> dict[str, int]:
         """Samples by verdict."""
-        return {
-            verdict: int((self.samples["verdict"] == verdict).sum())
-            for verdict in (KEEP, DROP, QUARANTINE)
-        }
+        return _counts(self.samples)
 
     @functools.cached_property
     def ratios(self) -> dict[str, pl.Series]:
@@ -104,7 +104,7 @@ def coverage_html(report: CoverageReport) -> str:
         "date": report.date,
         "data": printable(report.data),
         "rule": report.rule,
-        "summary": _summary(report),
+        "summary": summary(report.samples, report.rule),
         "counts": report.counts,
         "colours": charts.COLOURS_OF_VERDICTS,
         "metrics": metrics,
@@ -126,6 +126,28 @@ def coverage_html(report: CoverageReport) -> str:
         script=Markup(script),
         script_hashes=[_hash(vega), _hash(script)],
     )
+
+
+def summary(samples: pl.DataFrame, rule: FilterRule) -> str:
+    """A day in a sentence or two, as the page has it.
+
+    Args:
+        samples: `verdict` of each.
+        rule: What they were judged by.
+    """
+    if samples.is_empty():
+        return "The day has no samples."
+    counts = _counts(samples)
+    return (
+        f"{samples.height:,} samples: {counts[KEEP]:,} kept, {counts[DROP]:,} dropped, "
+        f"{counts[QUARANTINE]:,} quarantined. In use: {rule_sentence(rule)}."
+    )
+
+
+def summary_of_page(html: str) -> str | None:
+    """The `summary` that a page was made with; None if it is no such page."""
+    found = re.search(r'<meta name="description" content="([^"]*)">', html)
+    return unescape(found[1]) if found else None
 
 
 class _Shown:
@@ -188,6 +210,11 @@ class _Shown:
         }
 
 
+def _counts(samples: pl.DataFrame) -> dict[str, int]:
+    verdicts = samples["verdict"]
+    return {verdict: int((verdicts == verdict).sum()) for verdict in (KEEP, DROP, QUARANTINE)}
+
+
 def name_shown(text: str) -> str:
     """A name on one line, without its middle if it is long."""
     plain = printable(text)
@@ -203,7 +230,7 @@ def _paths(paths: Sequence[str]) -> str:
 def _data(report: CoverageReport, shown: _Shown, metrics: list[Row]) -> Row:
     """What the script works with."""
     grid = threshold_grid(report.rule)
-    without_videos = report.samples.filter(pl.col("paths").list.len() == 0)["verdict"]
+    without_videos = report.samples.filter(pl.col("paths").list.len() == 0)
     return {
         "rule": {
             "metric": report.rule.metric,
@@ -214,9 +241,7 @@ def _data(report: CoverageReport, shown: _Shown, metrics: list[Row]) -> Row:
         "metrics": metrics,
         "thresholds": grid.tolist(),
         "profiles": _deflated(all_profiles(report.samples, grid)),
-        "without_videos": {
-            verdict: int((without_videos == verdict).sum()) for verdict in (KEEP, DROP, QUARANTINE)
-        },
+        "without_videos": _counts(without_videos),
         "edges": bin_edges().tolist(),
         "bins": report.bins,
         "videos": {metric: len(ratios) for metric, ratios in report.ratios.items()},
@@ -244,17 +269,6 @@ def _metrics(report: CoverageReport) -> list[Row]:
             }
         )
     return metrics
-
-
-def _summary(report: CoverageReport) -> str:
-    counts, rule = report.counts, report.rule
-    if report.samples.is_empty():
-        return "The day has no samples."
-    return (
-        f"{report.samples.height:,} samples: {counts[KEEP]:,} kept, {counts[DROP]:,} dropped, "
-        f"{counts[QUARANTINE]:,} quarantined. In use: {rule.metric} from {rule.min_area_ratio:g} "
-        f"to {rule.max_area_ratio:g}, of {rule.any_or_all} of a sample's videos."
-    )
 
 
 def _quarantined(samples: pl.DataFrame) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ocr_assets.assets.coverage_report import coverage_report
 from ocr_assets.assets.failures import retry_run_after_fault
 from ocr_assets.checks import all_checks
 from ocr_assets.ocr.boxes import TextBox
@@ -31,6 +32,7 @@ from tests.gpu.fake_detector import FakeLoader
 from tests.own_pool import POOLS, OwnPool
 from tests.pipeline import ASSETS, rows
 
+ALL_ASSETS = [*ASSETS, coverage_report]
 DAYS = [f"2026-02-0{number}" for number in range(1, 6)]
 FAULTS: list[str] = []
 
@@ -71,7 +73,7 @@ def materialize_days(
     last: str = DAYS[-1],
 ) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [*ASSETS, *all_checks],
+        [*ALL_ASSETS, *all_checks],
         instance=instance,
         resources={
             "video_source": source or VideoSource(root=str(videos)),
@@ -100,8 +102,8 @@ def test_five_days_in_one_run_load_one_model_and_each_has_its_own_numbers(
         result = materialize_days(videos, data, instance, OwnPool(bench=bench, device="cpu"))
         assert result.success
         assert POOLS[bench].load_count == 1
-        for name in ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset"):
-            events = result.asset_materializations_for_node(name)
+        for asset in ALL_ASSETS:
+            events = result.asset_materializations_for_node(asset.key.to_user_string())
             assert [event.partition for event in events] == DAYS
         frames = result.asset_materializations_for_node("ocr_boxes")
         assert [event.metadata["frames"].value for event in frames] == [1] * 5

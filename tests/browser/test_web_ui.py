@@ -4,11 +4,13 @@ import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from playwright.sync_api import expect
 
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
+from ocr_assets.checks import all_checks
 from ocr_assets.demo import make_demo_clips
 from tests.browser.conftest import OpenPage
 from tests.browser.dagster_ui import ASSETS, DagsterUI
@@ -22,11 +24,11 @@ TODAY = dt.datetime.now(dt.UTC).date()
 YESTERDAY, DAY_BEFORE = (str(TODAY - dt.timedelta(days=days)) for days in (1, 2))
 # Assets whose page has pictures in its metadata.
 PREVIEWS = ["sampled_frames", "ocr_boxes", "filtered_dataset", "coverage_report"]
-CHECKS = """
-query($asset: [String!]!) {
+CHECKS = [key for definition in all_checks for key in definition.check_keys]
+EVALUATION = """
+query($asset: [String!]!, $check: String!) {
   assetNodeOrError(assetKey: {path: $asset}) { ... on AssetNode {
-    assetChecksOrError { ... on AssetChecks { checks {
-      name
+    assetChecksOrError(checkName: $check) { ... on AssetChecks { checks {
       executionForLatestMaterialization { evaluation { description } }
     } } }
   } }
@@ -102,18 +104,19 @@ def test_the_dataset_has_as_many_rows_as_its_page_says(
     expect(shown).to_have_text(str(row_count))
 
 
-@pytest.mark.parametrize("asset", ASSETS)
+@pytest.mark.parametrize("key", CHECKS, ids=lambda key: key.name)
 def test_every_check_has_passed_and_says_what_it_found(
-    ui_after_the_run: DagsterUI, deployment: Deployment, asset: str
+    ui_after_the_run: DagsterUI, deployment: Deployment, key: dg.AssetCheckKey
 ) -> None:
-    node = deployment.graphql(CHECKS, asset=[asset])["assetNodeOrError"]
-    for check in node["assetChecksOrError"]["checks"]:
-        ui_after_the_run.open_asset(asset, "Checks")
-        shown = ui_after_the_run.check(check["name"])
-        expect(shown.get_by_text("Passed", exact=True)).to_be_visible()
-        sentence = check["executionForLatestMaterialization"]["evaluation"]["description"]
-        assert len(sentence) > 0
-        expect(shown.get_by_text(sentence, exact=True)).to_be_visible()
+    asset = key.asset_key.to_user_string()
+    node = deployment.graphql(EVALUATION, asset=[asset], check=key.name)["assetNodeOrError"]
+    (check,) = node["assetChecksOrError"]["checks"]
+    sentence = check["executionForLatestMaterialization"]["evaluation"]["description"]
+    assert len(sentence) > 0
+    ui_after_the_run.open_asset(asset, "Checks")
+    shown = ui_after_the_run.check(key.name)
+    expect(shown.get_by_text("Passed", exact=True)).to_be_visible()
+    expect(shown.get_by_text(sentence, exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("asset", PREVIEWS)
