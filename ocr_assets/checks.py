@@ -19,7 +19,8 @@ from ocr_assets.coverage import METRICS
 from ocr_assets.partitions import daily, partition_dates
 from ocr_assets.plain_text import code_span
 from ocr_assets.reasons import Status
-from ocr_assets.reports.coverage_page import summary, summary_of_page
+from ocr_assets.reports.about import about_page, dataset_digest
+from ocr_assets.reports.coverage_page import summary
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import addressable
 from ocr_assets.video.images import decode_image
@@ -283,16 +284,16 @@ def dataset_ratios_are_possible(tables: Tables, date: dt.date) -> dg.AssetCheckR
 
 @partition_check(coverage_report)
 def report_is_of_the_dataset(tables: Tables, date: dt.date) -> dg.AssetCheckResult:
-    """The day's report is there, and has the verdicts and the thresholds of `filtered_dataset`."""
-    samples = tables.filtered_dataset.scan(date).select("verdict", "rule").collect()
-    found = summary(samples, rule_in_use(samples, date))
+    """The day's report is there, and of the verdicts and thresholds that `filtered_dataset` has."""
+    rows = tables.filtered_dataset.scan(date)
+    samples = rows.select("sample_id", "verdict", "rule").collect()
     path = settings.coverage_report(addressable(tables.root), date)
-    shown = summary_of_page(path.read_text("utf-8")) if path.is_file() else None
-    passed = shown == found
+    about = about_page(path.read_text("utf-8")) if path.is_file() else None
+    passed = about is not None and about.dataset == dataset_digest(samples)
     if passed:
-        description = f"The report is of the dataset as it is. {found}"
+        description = summary(samples, rule_in_use(samples, date))
     else:
-        problem = "is of another dataset" if shown else "is not there"
+        problem = "is of another dataset" if path.is_file() else "is not there"
         description = f"The report {problem}; materialise coverage_report again."
     return dg.AssetCheckResult(
         passed=passed,

@@ -175,6 +175,17 @@ def judge_sample(videos: Sequence[VideoCoverage | Fault], rule: FilterRule) -> J
     return Judgement("keep", Status.OK, reason)
 
 
+def decimals(ratio: float, rule: FilterRule) -> int:
+    """How many show on which side of the bounds a ratio lies; three unless it is close."""
+    for digits in range(3, 15):
+        if all(
+            _side(round(ratio, digits), round(bound, digits)) == _side(ratio, bound)
+            for bound in (rule.min_area_ratio, rule.max_area_ratio)
+        ):
+            return digits
+    return 15
+
+
 def _ratio(video: VideoCoverage | Fault, metric: Metric) -> float | Fault:
     """What is judged of a video, or why it cannot be."""
     if isinstance(video, Fault):
@@ -195,23 +206,12 @@ def _outside(ratio: float, rule: FilterRule) -> DropReason | None:
 
 def _sentence(ratio: float, rule: FilterRule) -> str:
     low, high = rule.min_area_ratio, rule.max_area_ratio
-    digits = _digits(ratio, low, high)
+    digits = decimals(ratio, rule)
     if ratio > high:
         return f"{rule.metric} {ratio:.{digits}f} above max_area_ratio {high:.{digits}f}"
     if ratio < low:
         return f"{rule.metric} {ratio:.{digits}f} below min_area_ratio {low:.{digits}f}"
     return f"{rule.metric} {ratio:.{digits}f} within [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _digits(ratio: float, *bounds: float) -> int:
-    """Decimals that show on which side of the bounds a ratio lies; three unless it is close."""
-    for digits in range(3, 15):
-        if all(
-            _side(round(ratio, digits), round(bound, digits)) == _side(ratio, bound)
-            for bound in bounds
-        ):
-            return digits
-    return 15
 
 
 def _side(value: float, bound: float) -> int:

@@ -34,6 +34,7 @@ def materialize_day(
     manifest: dict[str, Any] | None = None,
     easyocr: EasyOCRResource | None = None,
     decoder: VideoDecoder | None = None,
+    instance: dg.DagsterInstance | None = None,
     raise_on_error: bool = True,
 ) -> dg.ExecuteInProcessResult:
     """Materialises assets for a day, with their checks.
@@ -50,6 +51,7 @@ def materialize_day(
         manifest: Config of video_manifest.
         easyocr: The detector's resource; by default the real one, on the CPU, in fp32.
         decoder: The decoder's resource.
+        instance: Where the run is recorded; by default an instance of its own.
         raise_on_error: Whether a failing step raises.
     """
     names = {asset.key.to_user_string() for asset in assets}
@@ -64,6 +66,7 @@ def materialize_day(
         [*assets, *others, *all_checks],
         selection=dg.AssetSelection.assets(*assets) | dg.AssetSelection.checks_for_assets(*assets),
         partition_key=day,
+        instance=instance,
         resources={
             "video_source": VideoSource(root=str(source), layout=layout),
             "decoder": decoder or VideoDecoder(),

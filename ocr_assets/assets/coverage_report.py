@@ -1,7 +1,7 @@
 """What people look at to choose a threshold."""
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
@@ -9,17 +9,24 @@ import polars as pl
 
 from ocr_assets import settings
 from ocr_assets.assets.daily_asset import daily_asset, each_day
+from ocr_assets.assets.metadata import TABLE
 from ocr_assets.configured import value_set
 from ocr_assets.coverage import METRICS, FilterRule
 from ocr_assets.instance import latest_materialization, metadata_values
+from ocr_assets.reports.about import Reported, about_page, numbers
 from ocr_assets.reports.charts import markdown_picture, overview_chart
-from ocr_assets.reports.costs import STAGES, detection_cost, stage_costs
+from ocr_assets.reports.costs import STAGES
 from ocr_assets.reports.coverage_page import CoverageReport, coverage_html
 from ocr_assets.reports.examples import choose_examples
 from ocr_assets.reports.heat_map import heat_map
 from ocr_assets.reports.pictures import FramePicture, frame_pictures
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.partitioned import PartitionMissingError, PartitionOutdatedError, addressable
+from ocr_assets.tables.partitioned import (
+    PartitionedTable,
+    PartitionMissingError,
+    PartitionOutdatedError,
+    addressable,
+)
 from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.verdicts import rule_of
 
@@ -60,7 +67,8 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     examples = choose_examples(samples, rule)
     video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}
     pictures = _pictures(context, date, video_ids, tables)
-    reported = _reported(context.instance, date)
+    path = settings.coverage_report(addressable(tables.root), date)
+    earlier = about_page(path.read_text("utf-8")) if path.is_file() else None
     report = CoverageReport(
         date=date.isoformat(),
         data=str(addressable(tables.root)),
@@ -69,12 +77,10 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
         examples=examples,
         pictures=pictures,
         heat_map=heat_map(tables.ocr_boxes, date),
-        stages=stage_costs(reported, int(samples["paths"].list.len().sum())),
-        detection=detection_cost(reported),
+        reported=_reported(context.instance, date, tables, earlier.reported if earlier else {}),
     )
     html = coverage_html(report)
     overview = overview_chart(report.bins[rule.metric], rule, report.heat_map)
-    path = settings.coverage_report(addressable(tables.root), date)
     with replace_file(path) as file:
         file.write(html)
     stored_bytes = path.stat().st_size
@@ -122,11 +128,22 @@ def _pictures(
     return {picture.video_id: picture for picture in pictures}
 
 
-def _reported(instance: dg.DagsterInstance, date: dt.date) -> dict[str, dict[str, Any]]:
-    """The metadata of each step's latest materialisation of the day, as far as it is recorded."""
-    latest = {stage: latest_materialization(instance, dg.AssetKey(stage), date) for stage in STAGES}
-    return {
-        stage: metadata_values(record.asset_materialization)
-        for stage, record in latest.items()
-        if record is not None
-    }
+def _reported(
+    instance: dg.DagsterInstance, date: dt.date, tables: Tables, earlier: Mapping[str, Reported]
+) -> dict[str, Reported]:
+    """What each step reported when it last wrote the day to these tables, as far as it is known.
+
+    The instance may have seen the day in other tables since, or may have begun with this run, as
+    that of a command without DAGSTER_HOME; what it does not know, the day's earlier report may.
+    """
+    reported = dict(earlier)
+    for name in STAGES:
+        record = latest_materialization(instance, dg.AssetKey(name), date)
+        if record is None:
+            continue
+        metadata = metadata_values(record.asset_materialization)
+        table: PartitionedTable = getattr(tables, name)
+        is_news = name not in earlier or record.timestamp > earlier[name].at
+        if metadata.get(TABLE) == table.uri and is_news:
+            reported[name] = Reported(record.timestamp, numbers(metadata))
+    return reported

@@ -51,6 +51,7 @@ from ocr_assets.tables.examples import example_markdown
 from ocr_assets.tables.partitioned import PartitionedTable
 
 SECONDS = "seconds"
+TABLE = "dagster/uri"
 
 
 def page_text(text: str, schema: type[dy.Schema] | None) -> str:
@@ -63,7 +64,7 @@ def table_metadata(name: str, schema: type[dy.Schema]) -> dict[str, Any]:
     return {
         "dagster/column_schema": column_schema(schema),
         "dagster/table_name": dg.MetadataValue.text(name),
-        "dagster/uri": dg.MetadataValue.text(_default_path(name)),
+        TABLE: dg.MetadataValue.text(_default_path(name)),
     }
 
 
@@ -89,7 +90,7 @@ def written(table: PartitionedTable, date: dt.date, row_count: int) -> dict[str,
     parts = table.parts(date)
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(row_count),
-        "dagster/uri": dg.MetadataValue.path(table.uri),
+        TABLE: dg.MetadataValue.path(table.uri),
         "partition_path": dg.MetadataValue.path(parts[0].parent),
         "stored_bytes": dg.MetadataValue.int(sum(part.stat().st_size for part in parts)),
     }

@@ -9,7 +9,6 @@ import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import unescape
 from importlib import resources
 from typing import Any
 
@@ -19,23 +18,26 @@ import polars as pl
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from ocr_assets.coverage import METRICS, FilterRule
+from ocr_assets.coverage import METRICS, FilterRule, decimals
 from ocr_assets.explore import rule_sentence
 from ocr_assets.gpu.sizes import GIB
 from ocr_assets.plain_text import printable
 from ocr_assets.reasons import MEANINGS
 from ocr_assets.reports import charts
-from ocr_assets.reports.costs import DetectionCost, StageCost
+from ocr_assets.reports.about import About, Reported, dataset_digest
+from ocr_assets.reports.costs import DetectionCost, detection_cost, stage_costs
 from ocr_assets.reports.examples import PER_REASON, Examples
 from ocr_assets.reports.pictures import FramePicture
 from ocr_assets.reports.ratio_bins import bin_edges, histogram
-from ocr_assets.reports.thresholds import all_profiles, threshold_grid
+from ocr_assets.reports.thresholds import STEPS_PER_UNIT, all_profiles, threshold_grid
 from ocr_assets.reports.vega_library import vega_library
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
 FILES = "page_files"
 SCRIPTS = ("counting.js", "explorer.js")
 NAME_CHARACTERS = 300
+# A page of a day of 100,000 samples is to stay below 15 MB; examples.py bounds the rest of it.
+PROFILE_BYTES = 8_000_000
 MEANINGS_OF_METRICS = {
     "ocr_area_ratio": "area of all boxes / area of the frame, mean over the frames",
     "union_area_ratio": "share of the frame under text, mean over the frames",
@@ -61,8 +63,7 @@ class CoverageReport:
         examples: Which of them to show.
         pictures: By video_id.
         heat_map: (27, 48), shares of the frames with text there.
-        stages: What each step took.
-        detection: How the detector got on; None if it is not known.
+        reported: What the steps reported, by asset, as far as it is known.
     """
 
     date: str
@@ -72,8 +73,7 @@ class CoverageReport:
     examples: Examples
     pictures: Mapping[str, FramePicture]
     heat_map: NDArray[np.float64]
-    stages: Sequence[StageCost]
-    detection: DetectionCost | None
+    reported: Mapping[str, Reported]
 
     @functools.cached_property
     def counts(self) -> dict[str, int]:
@@ -100,6 +100,7 @@ def coverage_html(report: CoverageReport) -> str:
     """
     script, vega = "".join(map(_file, SCRIPTS)), vega_library()
     shown, metrics = _Shown(report), _metrics(report)
+    reported = {asset: one.numbers for asset, one in report.reported.items()}
     page = {
         "date": report.date,
         "data": printable(report.data),
@@ -112,10 +113,10 @@ def coverage_html(report: CoverageReport) -> str:
         "any_covered": bool(report.examples.most_covered),
         "most_covered": shown.figures(report.examples.most_covered),
         "random_kept": shown.figures(report.examples.random_kept),
-        "quarantined": _quarantined(report.samples),
+        "quarantined": _quarantined(report.samples, report.rule),
         "heat_map_alt": _where(report),
-        "stages": report.stages,
-        "detection": _detection(report.detection),
+        "stages": stage_costs(reported, int(report.samples["paths"].list.len().sum())),
+        "detection": _detection(detection_cost(reported)),
         "data_json": _for_script(_data(report, shown, metrics)),
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -144,12 +145,6 @@ def summary(samples: pl.DataFrame, rule: FilterRule) -> str:
     )
 
 
-def summary_of_page(html: str) -> str | None:
-    """The `summary` that a page was made with; None if it is no such page."""
-    found = re.search(r'<meta name="description" content="([^"]*)">', html)
-    return unescape(found[1]) if found else None
-
-
 class _Shown:
     """The samples that are shown by name, as the page takes them."""
 
@@ -169,14 +164,14 @@ class _Shown:
             row = self.rows[sample]
             picture = self._picture(row, video)
             if picture is not None:
-                ratio = row[self._report.rule.metric][video]
+                rule = self._report.rule
+                ratio = row[rule.metric][video]
                 found.append(
                     picture
                     | {
                         "sample_id": name_shown(row["sample_id"]),
-                        "path": name_shown(row["paths"][video]),
                         "verdict": row["verdict"],
-                        "ratio": "-" if ratio is None else f"{ratio:.3f}",
+                        "ratio": "-" if ratio is None else f"{ratio:.{decimals(ratio, rule)}f}",
                     }
                 )
         return found
@@ -198,13 +193,15 @@ class _Shown:
         if picture is None:
             return None
         boxes = f"{picture.boxes} text box{'' if picture.boxes == 1 else 'es'}"
+        path = name_shown(row["paths"][video])
         return {
+            "path": path,
             "jpeg": base64.b64encode(picture.jpeg).decode(),
             "width": picture.width,
             "height": picture.height,
             "alt": (
                 f"Frame {picture.frame_index + 1} of {picture.frames} of "
-                f"{name_shown(row['paths'][video])}: {boxes} outlined, on "
+                f"{path}: {boxes} outlined, on "
                 f"{picture.union_area_ratio:.1%} of it"
             ),
         }
@@ -228,10 +225,11 @@ def _paths(paths: Sequence[str]) -> str:
 
 
 def _data(report: CoverageReport, shown: _Shown, metrics: list[Row]) -> Row:
-    """What the script works with."""
-    grid = threshold_grid(report.rule)
+    """What the script works with, and what the report says of itself."""
+    grid, profiles = fitting_profiles(report.samples, report.rule)
     without_videos = report.samples.filter(pl.col("paths").list.len() == 0)
     return {
+        "about": About(dataset_digest(report.samples), report.reported).as_object(),
         "rule": {
             "metric": report.rule.metric,
             "any_or_all": report.rule.any_or_all,
@@ -240,19 +238,18 @@ def _data(report: CoverageReport, shown: _Shown, metrics: list[Row]) -> Row:
         },
         "metrics": metrics,
         "thresholds": grid.tolist(),
-        "profiles": _deflated(all_profiles(report.samples, grid)),
+        "profiles": profiles,
         "without_videos": _counts(without_videos),
         "edges": bin_edges().tolist(),
         "bins": report.bins,
         "videos": {metric: len(ratios) for metric, ratios in report.ratios.items()},
+        "samples": report.samples.height,
         "examples": shown.examples(),
         "histogram": charts.vega(
             charts.histogram_chart(report.bins[report.rule.metric], report.rule)
         ),
         "heat_map": charts.vega(charts.heat_map_chart(report.heat_map)),
-        "command": (
-            f"ocr-assets explore --data {shlex.quote(report.data)} --date {report.date} --apply"
-        ),
+        "command": (f"ocr-assets explore --data {shlex.quote(report.data)} --date {report.date}"),
     }
 
 
@@ -271,7 +268,8 @@ def _metrics(report: CoverageReport) -> list[Row]:
     return metrics
 
 
-def _quarantined(samples: pl.DataFrame) -> list[Row]:
+def _quarantined(samples: pl.DataFrame, rule: FilterRule) -> list[Row]:
+    """By reason; of several videos with the paths of those that it is because of."""
     groups = []
     quarantined = samples.filter(pl.col("verdict") == QUARANTINE)
     for (reason_code,), rows in quarantined.group_by("reason_code", maintain_order=True):
@@ -284,7 +282,13 @@ def _quarantined(samples: pl.DataFrame) -> list[Row]:
                 "samples": [
                     {
                         "sample_id": name_shown(row["sample_id"]),
-                        "path": _paths(row["paths"]),
+                        "path": _paths(
+                            [
+                                path
+                                for path, ratio in zip(row["paths"], row[rule.metric], strict=True)
+                                if ratio is None
+                            ]
+                        ),
                         "reason": name_shown(row["reason"]),
                     }
                     for row in rows.head(PER_REASON).iter_rows(named=True)
@@ -330,6 +334,24 @@ def _detection(cost: DetectionCost | None) -> list[tuple[str, str]]:
     return shown
 
 
+def fitting_profiles(samples: pl.DataFrame, rule: FilterRule) -> tuple[NDArray[np.float64], str]:
+    """Thresholds to choose from, as close together as a page can hold, and what each would do.
+
+    Args:
+        samples: `verdict` and the ratios of each.
+        rule: What they were judged by; its bounds are among the thresholds.
+
+    Returns:
+        The thresholds, ascending, and `all_profiles` of them, compressed.
+    """
+    for steps in STEPS_PER_UNIT:
+        grid = threshold_grid(rule, steps)
+        profiles = _deflated(all_profiles(samples, grid))
+        if len(profiles) <= PROFILE_BYTES:
+            break
+    return grid, profiles
+
+
 def _deflated(value: Mapping[str, Any]) -> str:
     """JSON, compressed, as base64: of profiles, which are nearly as many as samples, a third."""
     return base64.b64encode(zlib.compress(json.dumps(value).encode())).decode()
@@ -337,10 +359,10 @@ def _deflated(value: Mapping[str, Any]) -> str:
 
 def _for_script(value: Row) -> Markup:
     """JSON that no name can end the script element from, nor begin another one."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    # Lone surrogates, as of a folder whose name is not UTF-8, cannot be written as they are.
+    escaped = re.sub("[<>&\ud800-\udfff]", lambda sign: f"\\u{ord(sign[0]):04x}", text)
+    return Markup(escaped)
 
 
 def _hash(script: str) -> str:

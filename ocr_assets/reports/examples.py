@@ -10,9 +10,12 @@ from ocr_assets.coverage import METRICS, FilterRule
 from ocr_assets.reports.ratio_bins import bin_edges
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
-# A day of no more samples is shown whole.
+# A day of no more samples is shown whole, if it takes no more room than that.
 ALL_SAMPLES = 2000
-VIDEOS_SHOWN = 20_000
+SHOWN_BYTES = 3_500_000
+BYTES_OF_A_VIDEO = 140  # seven ratios with all their digits
+BYTES_OF_A_SAMPLE = 300
+NAME_BYTES = 900  # of an id, a path or a reason, whose middle is left out if it is longer
 PER_BIN = 12
 PER_REASON = 20
 NEAREST = 12
@@ -28,7 +31,7 @@ class Examples:
 
     Attributes:
         shown: Samples to show by name: all, or for each metric some from every range of it, but
-            not those that have more videos than a page can hold.
+            not those that have more videos or longer names than a page can hold.
         pictured: (sample, video) pairs to show with a picture.
         most_covered: The same, most covered first.
         random_kept: The same, kept ones in no particular order.
@@ -106,12 +109,18 @@ def _shown(
 
 
 def _within_bounds(samples: pl.DataFrame, chosen: Collection[int]) -> list[int]:
-    """All of the chosen samples, unless they have too many videos: then those that have few."""
-    videos = samples[METRICS[0]].list.len().to_list()
+    """All of the chosen samples, unless they take too much room: then those that take little."""
+    names = pl.concat_list("sample_id", pl.col("paths").list.first(), "reason")
+    room = samples.select(
+        BYTES_OF_A_SAMPLE
+        + BYTES_OF_A_VIDEO * pl.col(METRICS[0]).list.len().cast(pl.Int64)
+        + names.list.eval(pl.element().str.len_bytes().clip(0, NAME_BYTES)).list.sum()
+    )
+    of_each = room.to_series().to_list()
     shown, total = [], 0
-    for sample in sorted(chosen, key=lambda sample: (videos[sample], sample)):
-        total += videos[sample]
-        if total > VIDEOS_SHOWN:
+    for sample in sorted(chosen, key=lambda sample: (of_each[sample], sample)):
+        total += of_each[sample]
+        if total > SHOWN_BYTES:
             break
         shown.append(sample)
     return sorted(shown)

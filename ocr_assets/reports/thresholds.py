@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from ocr_assets.coverage import METRICS, FilterRule, Metric
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 
-STEPS_PER_UNIT = 1000
+STEPS_PER_UNIT = (1000, 500, 200, 100)  # the first unless there is too much to tell
 ABOVE_ONE = (1.25, 1.5, 2.0, 5.0, 10.0, 100.0)  # of ocr_area_ratio, where boxes overlap
 VERDICTS = (KEEP, DROP, QUARANTINE)
 
 
-def threshold_grid(rule: FilterRule) -> NDArray[np.float64]:
-    """The thresholds to choose from, ascending: 0 to 1 by 0.001, some above, and a rule's own."""
-    steps = np.arange(STEPS_PER_UNIT + 1) / STEPS_PER_UNIT
+def threshold_grid(
+    rule: FilterRule, steps_per_unit: int = STEPS_PER_UNIT[0]
+) -> NDArray[np.float64]:
+    """The thresholds to choose from, ascending: 0 to 1 in equal steps, some above, a rule's own."""
+    steps = np.arange(steps_per_unit + 1) / steps_per_unit
     chosen = [bound for bound in (rule.min_area_ratio, rule.max_area_ratio) if np.isfinite(bound)]
     return np.unique(np.concatenate([steps, ABOVE_ONE, chosen]))
 

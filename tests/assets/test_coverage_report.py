@@ -10,8 +10,11 @@ import polars as pl
 import pytest
 
 from ocr_assets.assets.coverage_report import coverage_report
+from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.demo import make_demo_clips
+from ocr_assets.reports.costs import STAGES
 from ocr_assets.resources.tables import Tables
+from tests.clips import numbered, write_video
 from tests.pipeline import ASSETS, DAY, materialize_day
 
 RULE = {"max_area_ratio": 0.1}
@@ -64,6 +67,58 @@ def test_what_the_day_has_cost_is_in_it(day: tuple[dg.ExecuteInProcessResult, Pa
     html = (day[1] / "reports" / DAY / "coverage.html").read_text()
     assert "<dt>frames detected</dt><dd>18</dd>" in html
     assert "<dt>devices</dt><dd>cpu 100%</dd>" in html
+
+
+def filtered_again(data: Path, instance: dg.DagsterInstance | None = None) -> str:
+    """The report after the day was filtered by other thresholds."""
+    materialize_day(
+        data.parent / "videos",
+        data,
+        assets=[filtered_dataset, coverage_report],
+        rule={"max_area_ratio": 0.02},
+        instance=instance,
+    )
+    return (data / "reports" / DAY / "coverage.html").read_text()
+
+
+def costs(html: str) -> dict[str, str]:
+    """Seconds by step, and what is said of the detector."""
+    rows = re.findall(r'<th scope="row">(\w+)</th><td class="figure">([\d.]+|not recorded)<', html)
+    return dict(rows) | dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html))
+
+
+def test_costs_outlast_the_instance_that_knows_them(
+    day: tuple[dg.ExecuteInProcessResult, Path], tmp_path: Path
+) -> None:
+    before = costs((day[1] / "reports" / DAY / "coverage.html").read_text())
+    assert set(STAGES) < set(before)
+    assert "not recorded" not in before.values()
+    shutil.copytree(day[1], tmp_path / "data")
+    after = costs(filtered_again(tmp_path / "data"))
+    assert after.keys() == before.keys()
+    for name in before.keys() - {"filtered_dataset"}:
+        assert after[name] == before[name]
+
+
+def test_costs_of_other_tables_are_not_taken_for_the_days_own(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        for number, name in enumerate(("one", "other")):
+            folder = tmp_path / name / "videos" / DAY
+            folder.mkdir(parents=True)
+            write_video(folder / "clip.mp4", numbered(3 + number))
+            materialize_day(
+                folder.parent,
+                tmp_path / name / "data",
+                assets=[*ASSETS, coverage_report],
+                frames={"frame_sample_num": 1 + number},
+                instance=instance,
+            )
+        html = filtered_again(tmp_path / "one" / "data", instance)
+        assert costs(html)["frames detected"] == "1"
+        shutil.rmtree(tmp_path / "one" / "data" / "reports")
+        html = filtered_again(tmp_path / "one" / "data", instance)
+        assert costs(html)["ocr_boxes"] == "not recorded"
+        assert costs(html)["filtered_dataset"] != "not recorded"
 
 
 def test_without_the_frames_the_report_has_no_pictures_and_the_same_counts(

@@ -94,6 +94,28 @@ class ReportPage:
     def threshold(self, name: str) -> float:
         return float(self.page.locator(f"#{name}-value").inner_text())
 
+    def line(self, name: str) -> tuple[float, float]:
+        """The middle of a threshold's line in the chart, in the window's pixels."""
+        lines = self.page.locator("#histogram svg .mark-rule.role-mark line")
+        return _middle(lines.nth(["low", "high"].index(name)))
+
+    def tick(self, text: str) -> float:
+        """Where the chart's horizontal axis has a number."""
+        labels = self.page.locator("#histogram svg .role-axis-label text")
+        return _middle(labels.filter(has_text=re.compile(rf"^{re.escape(text)}$")).first)[0]
+
+    def drag(self, name: str, text: str) -> None:
+        """Drags a threshold's line to where the axis has a number."""
+        self.page.locator("#histogram").scroll_into_view_if_needed()
+        x, y = self.line(name)
+        end = self.tick(text)
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move((x + end) / 2, y)
+        mouse.move(end, y)
+        mouse.up()
+
     def rows(self) -> dict[str, Row]:
         """The table of counts."""
         return {
@@ -123,7 +145,7 @@ class ReportPage:
 
     def samples_listed(self) -> list[str]:
         """The samples in the list."""
-        names: list[str] = self.page.locator("#rows tbody th").all_inner_texts()
+        names: list[str] = self.page.locator("#rows tbody .name").all_inner_texts()
         return names
 
     def broken_pictures(self) -> list[str]:
@@ -151,6 +173,12 @@ class ReportPage:
 
     def _number(self, selector: str) -> int:
         return int(self.page.locator(selector).inner_text().replace(",", ""))
+
+
+def _middle(element: Locator) -> tuple[float, float]:
+    box = element.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A report of 100,000 samples: every count is exact, and the file stays small."""
 
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from playwright.sync_api import expect
 
 from ocr_assets.coverage import METRICS, FilterRule
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
@@ -138,6 +140,9 @@ def test_counts_of_a_large_day_are_exact_and_its_report_is_small(
                     expected = moves(dataset, report.rule())
                     assert report.rows() == expected_rows(expected)
                     assert report.changed() == changed(expected)
+        expect(report.page.locator("#shown")).to_contain_text(
+            re.compile(r"of the day's 100,000 samples \d,\d{3} are shown by name")
+        )
         report.record("thresholds changed", whole=True)
         assert report.broken_pictures() == []
         assert report.overflow() <= 0

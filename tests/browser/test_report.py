@@ -108,53 +108,34 @@ def test_thresholds_above_1_are_for_the_ratio_that_can_be_there(
         assert_counted(report, days[OF_ONE])
 
 
-def line(report: ReportPage, name: str) -> tuple[float, float]:
-    """The middle of a threshold's line in the chart."""
-    lines = report.page.locator("#histogram svg .mark-rule.role-mark line")
-    box = lines.nth(["low", "high"].index(name)).bounding_box()
-    assert box is not None
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-
-
-def drag(report: ReportPage, begin: tuple[float, float], x: float) -> None:
-    mouse = report.page.mouse
-    mouse.move(*begin)
-    mouse.down()
-    mouse.move((begin[0] + x) / 2, begin[1])
-    mouse.move(x, begin[1])
-    mouse.up()
-
-
-def tick(report: ReportPage, text: str) -> float:
-    """Where the horizontal axis has a number."""
-    labels = report.page.locator("#histogram svg .role-axis-label text")
-    box = labels.filter(has_text=re.compile(rf"^{re.escape(text)}$")).first.bounding_box()
-    assert box is not None
-    return box["x"] + box["width"] / 2
-
-
 def test_thresholds_are_dragged_in_the_chart(
     days: dict[str, SyntheticDay], several: ReportPage
 ) -> None:
-    several.page.locator("#histogram").scroll_into_view_if_needed()
     for name, text in (("high", "0.6"), ("low", "0.2"), ("high", "0.4"), ("low", "0.01")):
-        place = tick(several, text)
-        drag(several, line(several, name), place)
+        several.drag(name, text)
         assert several.threshold(name) == pytest.approx(float(text), abs=0.01)
-        assert line(several, name)[0] == pytest.approx(place, abs=2)
+        assert several.line(name)[0] == pytest.approx(several.tick(text), abs=2)
         assert_counted(several, days[OF_SEVERAL])
         several.record(f"{name} at {text}")
     assert several.changed() > 0
 
 
 def test_a_threshold_is_dragged_no_farther_than_to_the_other(several: ReportPage) -> None:
-    several.page.locator("#histogram").scroll_into_view_if_needed()
-    drag(several, line(several, "low"), tick(several, "0.8"))
+    several.drag("low", "0.8")
     assert several.threshold("low") == several.threshold("high") == 0.3
     # Of two in one place, the one goes that can go there.
-    drag(several, line(several, "low"), tick(several, "0.8"))
+    several.drag("low", "0.8")
     assert several.threshold("low") == 0.3
     assert several.threshold("high") == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_click_in_the_chart_moves_no_threshold(several: ReportPage) -> None:
+    several.page.locator("#histogram").scroll_into_view_if_needed()
+    y = several.line("high")[1]
+    several.page.mouse.click(several.tick("0.8"), y)
+    # Nor is it held by a button that is up again.
+    several.page.mouse.move(several.tick("0.4"), y)
+    assert several.rule() == RULE
 
 
 def test_thresholds_are_moved_with_the_keyboard_alone(
@@ -262,9 +243,28 @@ def ratios_of(captions: Locator) -> list[float]:
     ]
 
 
-def test_every_picture_is_there_and_has_its_text(several: ReportPage) -> None:
+def test_every_picture_is_there_with_its_text_and_its_own_path(several: ReportPage) -> None:
     assert several.page.locator("img").count() > 20
     assert several.broken_pictures() == []
+    figures = several.page.locator("figure.frame")
+    alts = figures.locator("img").evaluate_all("all => all.map(image => image.alt)")
+    paths = figures.locator(".path").all_inner_texts()
+    assert [path for path, alt in zip(paths, alts, strict=True) if f" of {path}: " not in alt] == []
+    # Samples of several videos are among them, and not only by their first one.
+    assert [path for path in paths if path.startswith(("/videos/1", "/videos/2"))] != []
+
+
+def test_what_is_copied_is_said_beside_the_button(several: ReportPage) -> None:
+    for name, copied in (
+        ("Copy the YAML", "yaml"),
+        ("Copy the command", "command"),
+        ("Copy the variables", "environment"),
+    ):
+        button = several.page.get_by_role("button", name=name)
+        button.click()
+        expect(button.locator("xpath=following-sibling::*[@role='status']")).to_have_text("Copied.")
+        said = several.page.locator(f"#{copied}").inner_text()
+        assert several.page.evaluate("getSelection().toString()").strip() == said.strip()
 
 
 def test_settings_are_those_that_give_what_is_shown(

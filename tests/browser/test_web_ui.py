@@ -11,10 +11,13 @@ from playwright.sync_api import expect
 
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
 from ocr_assets.checks import all_checks
+from ocr_assets.coverage import FilterRule
 from ocr_assets.demo import make_demo_clips
+from ocr_assets.settings import coverage_report
 from tests.browser.conftest import OpenPage
 from tests.browser.dagster_ui import ASSETS, DagsterUI
 from tests.browser.recorded_page import RecordedPage
+from tests.browser.report_page import open_report
 from tests.deployment import Deployment, DevDeployment
 
 pytestmark = pytest.mark.slow
@@ -26,9 +29,10 @@ YESTERDAY, DAY_BEFORE = (str(TODAY - dt.timedelta(days=days)) for days in (1, 2)
 PREVIEWS = ["sampled_frames", "ocr_boxes", "filtered_dataset", "coverage_report"]
 CHECKS = [key for definition in all_checks for key in definition.check_keys]
 EVALUATION = """
-query($asset: [String!]!, $check: String!) {
+query($asset: [String!]!) {
   assetNodeOrError(assetKey: {path: $asset}) { ... on AssetNode {
-    assetChecksOrError(checkName: $check) { ... on AssetChecks { checks {
+    assetChecksOrError { ... on AssetChecks { checks {
+      name
       executionForLatestMaterialization { evaluation { description } }
     } } }
   } }
@@ -109,8 +113,9 @@ def test_every_check_has_passed_and_says_what_it_found(
     ui_after_the_run: DagsterUI, deployment: Deployment, key: dg.AssetCheckKey
 ) -> None:
     asset = key.asset_key.to_user_string()
-    node = deployment.graphql(EVALUATION, asset=[asset], check=key.name)["assetNodeOrError"]
-    (check,) = node["assetChecksOrError"]["checks"]
+    node = deployment.graphql(EVALUATION, asset=[asset])["assetNodeOrError"]
+    checks = node["assetChecksOrError"]["checks"]
+    (check,) = [check for check in checks if check["name"] == key.name]
     sentence = check["executionForLatestMaterialization"]["evaluation"]["description"]
     assert len(sentence) > 0
     ui_after_the_run.open_asset(asset, "Checks")
@@ -125,6 +130,29 @@ def test_an_assets_page_shows_pictures(ui_after_the_run: DagsterUI, asset: str) 
     pictures = ui_after_the_run.previews()
     assert len(pictures) > 0, f"{asset} shows no picture"
     assert [text for text, width in pictures if width == 0] == []
+
+
+def test_dragging_the_threshold_of_the_days_report_counts_what_its_table_says(
+    status: str, root: Path, open_page: OpenPage
+) -> None:
+    assert status == "Success"
+    samples = pl.scan_delta(str(root / "data" / "filtered_dataset")).filter(
+        pl.col("date") == dt.date.fromisoformat(YESTERDAY)
+    )
+    path = coverage_report(root / "data", dt.date.fromisoformat(YESTERDAY))
+    with open_report(open_page, path, "report of the day", FilterRule()) as report:
+        for text in ("0.4", "0.05"):
+            report.drag("high", text)
+            report.record(f"dragged to {text}", whole=True)
+            ratio = pl.col("ocr_area_ratio").list.first()
+            within = ratio <= report.threshold("high")
+            expected = samples.select(
+                keep=within.sum(), drop=(~within).sum(), quarantine=ratio.is_null().sum()
+            ).collect()
+            then = {verdict: row.then for verdict, row in report.rows().items()}
+            assert then == expected.row(0, named=True)
+            assert report.changed() == then["drop"] > 0
+        assert report.broken_pictures() == []
 
 
 def test_names_of_files_are_text_on_the_page_and_nothing_more(ui_after_the_run: DagsterUI) -> None:

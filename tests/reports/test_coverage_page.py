@@ -9,11 +9,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
+import polars as pl
 import pytest
 
 from ocr_assets.coverage import METRICS, FilterRule
 from ocr_assets.reasons import Fault, Status
-from ocr_assets.reports.coverage_page import NAME_CHARACTERS, name_shown
+from ocr_assets.reports.coverage_page import (
+    NAME_CHARACTERS,
+    PROFILE_BYTES,
+    fitting_profiles,
+    name_shown,
+)
+from ocr_assets.reports.thresholds import threshold_grid
 from tests.reports.synthetic_day import UNREADABLE, SyntheticDay, coverage
 
 RULE = FilterRule(max_area_ratio=0.1)
@@ -96,6 +104,32 @@ def test_the_data_counts_every_sample_once_for_every_metric(html: str) -> None:
     for table in tables.values():
         counts = base64.b64decode(table["counts"])
         assert sum(counts[::4]) == 4
+
+
+def test_a_quarantined_sample_is_shown_with_the_paths_that_it_is_because_of(tmp_path: Path) -> None:
+    day = SyntheticDay(tmp_path)
+    videos = [coverage(0.2), UNREADABLE, coverage(0.3), UNREADABLE]
+    day.write([("sample.mp4", videos)], RULE)
+    assert '<td class="path">/videos/1sample.mp4 and 1 more</td>' in day.report().read_text()
+
+
+def test_ratios_have_as_many_digits_as_tell_on_which_side_they_lie(tmp_path: Path) -> None:
+    day = SyntheticDay(tmp_path)
+    day.write([("near.mp4", [coverage(0.1003)])], RULE)
+    assert "drop, ocr_area_ratio 0.1003<" in day.report().read_text()
+
+
+def test_where_there_is_too_much_to_tell_thresholds_are_farther_apart() -> None:
+    samples = pl.DataFrame(
+        {"verdict": ["keep"] * 25_000}
+        | {metric: np.random.default_rng(0).random((25_000, 40)) for metric in METRICS}
+    ).with_columns(pl.col(METRICS).arr.to_list())
+    grid, told = fitting_profiles(samples, RULE)
+    assert len(told) <= PROFILE_BYTES
+    assert len(grid) < len(threshold_grid(RULE))
+    assert {0, 0.1, 1, 100} < set(grid.tolist())
+    (few, _) = fitting_profiles(samples.head(100), RULE)
+    assert few.tolist() == threshold_grid(RULE).tolist()
 
 
 def test_long_names_are_shown_without_their_middle() -> None:

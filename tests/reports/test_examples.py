@@ -5,9 +5,11 @@ from ocr_assets.coverage import METRICS, FilterRule
 from ocr_assets.reports.examples import (
     ALL_SAMPLES,
     MOST_COVERED,
+    NAME_BYTES,
     NEAREST,
     PICTURES_PER_BIN,
     RANDOM_KEPT,
+    SHOWN_BYTES,
     choose_examples,
 )
 from ocr_assets.reports.ratio_bins import bin_edges
@@ -29,8 +31,15 @@ def day(ratios: list[list[float | None]], **columns: list[str]) -> pl.DataFrame:
             **dict.fromkeys(METRICS, ratios),
             "verdict": verdicts,
             "reason_code": [codes[one] for one in verdicts],
+            "sample_id": [str(index) for index in range(len(ratios))],
+            "paths": [[f"/{index}.mp4" for index in range(len(videos))] for videos in ratios],
+            "reason": ["it is so"] * len(ratios),
         },
-        schema_overrides=dict.fromkeys(METRICS, pl.List(pl.Float64)),
+        schema_overrides={
+            **dict.fromkeys(METRICS, pl.List(pl.Float64)),
+            **dict.fromkeys(["sample_id", "reason"], pl.String),
+            "paths": pl.List(pl.String),
+        },
     )
 
 
@@ -81,6 +90,19 @@ def test_samples_of_very_many_videos_are_counted_but_not_shown() -> None:
     examples = choose_examples(samples, RULE)
     assert examples.shown == [1, 2]
     assert {sample for sample, _ in examples.pictured} == {1, 2}
+
+
+def test_samples_with_long_names_are_shown_as_far_as_there_is_room() -> None:
+    count = ALL_SAMPLES
+    long = ["\u5f71" * 300 if index % 4 else "short" for index in range(count)]
+    samples = day([[0.2]] * count).with_columns(
+        pl.Series("sample_id", long), paths=pl.concat_list(pl.Series(long))
+    )
+    examples = choose_examples(samples, RULE)
+    short = set(range(0, count, 4))
+    assert short < set(examples.shown)
+    assert len(examples.shown) * 2 * NAME_BYTES < 2 * SHOWN_BYTES
+    assert len(examples.shown) < count
 
 
 def test_a_day_of_nothing_has_no_examples() -> None:

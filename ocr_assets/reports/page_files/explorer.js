@@ -5,6 +5,8 @@ const PICTURES_SHOWN = 12;
 const RATIOS_SHOWN = 8; // of one sample
 const HISTOGRAM_HEIGHT = 280;
 const GRIP = 8; // pixels
+const STILL = 3; // pixels that a hand moves without meaning it
+const BLINK = 50; // milliseconds
 const element = (id) => document.getElementById(id);
 
 const inUse = {
@@ -93,7 +95,7 @@ function showSettings(choice) {
     `      metric: ${choice.metric}\n      any_or_all: ${choice.anyOrAll}\n`;
   element("command").textContent =
     `${data.command} --min-area-ratio ${low} --max-area-ratio ${high} ` +
-    `--metric ${choice.metric} --any-or-all ${choice.anyOrAll}`;
+    `--metric ${choice.metric} --any-or-all ${choice.anyOrAll} --apply`;
   element("environment").textContent = [
     ["MIN_AREA_RATIO", low],
     ["MAX_AREA_RATIO", high],
@@ -124,10 +126,10 @@ function showRows(choice, moves) {
   body.replaceChildren(
     ...rows.slice(0, ROWS_SHOWN).map(([example, then]) => {
       const row = made("tr");
-      const name = made("th", example.id, "name");
-      name.scope = "row";
-      name.title = example.path;
-      row.append(name);
+      const names = made("th");
+      names.scope = "row";
+      names.append(made("span", example.id, "name"), made("span", example.path, "path"));
+      row.append(names);
       for (const side of [example.verdict, VERDICTS[then]]) {
         const cell = made("td", undefined, "verdict");
         cell.append(...withSwatch(side));
@@ -145,8 +147,12 @@ function showRows(choice, moves) {
   moves.forEach((from, now) =>
     from.forEach((count, then) => (total += wanted(now, then) ? count : 0)),
   );
+  const chosenFrom =
+    data.examples.length < data.samples
+      ? ` (of the day's ${number(data.samples)} samples ${number(data.examples.length)} are shown by name)`
+      : "";
   element("shown").textContent =
-    `${number(Math.min(rows.length, ROWS_SHOWN))} of ${number(total)}, nearest to the threshold first`;
+    `${number(Math.min(rows.length, ROWS_SHOWN))} of ${number(total)}, nearest to the threshold first${chosenFrom}`;
   element("no-rows").hidden = rows.length > 0;
   element("rows").parentElement.hidden = rows.length === 0;
 }
@@ -159,10 +165,12 @@ function picture(example, ratio, then, choice) {
   image.width = example.picture.width;
   image.height = example.picture.height;
   const caption = made("figcaption");
-  const name = made("span", example.id, "name");
-  const path = made("span", example.path, "path");
-  [name.title, path.title] = [example.id, example.path];
-  caption.append(name, ...withSwatch(VERDICTS[then]), `, ${shown(ratio, choice)}`, path);
+  caption.append(
+    made("span", example.id, "name"),
+    ...withSwatch(VERDICTS[then]),
+    `, ${shown(ratio, choice)}`,
+    made("span", example.picture.path, "path"),
+  );
   figure.append(image, caption);
   return figure;
 }
@@ -335,31 +343,31 @@ const nearest = (ratio) => {
   return ratio - thresholds[below] < thresholds[place] - ratio ? below : place;
 };
 
-// The threshold that is nearer; null while it can be either, as they are in one place.
-function grabbed(event) {
+// The threshold that is nearer to where it began; of two in one place the one on the side that it
+// goes to, null while that is not known.
+function grabbed(from, to) {
   const [low, high] = bounds(chosen).map(placeInWindow);
   const middle = (low + high) / 2;
-  if (high - low < GRIP && Math.abs(event.clientX - middle) < GRIP) return null;
-  return event.clientX < middle ? "low" : "high";
+  if (high - low >= GRIP) return from < middle ? "low" : "high";
+  if (Math.abs(to - middle) < GRIP) return null;
+  return to < middle ? "low" : "high";
 }
 
-let dragging = false;
+let begun = null; // where the button went down, while it is down
 let dragged = null;
-function drag(event) {
-  dragged ??= grabbed(event);
-  if (dragged) move(dragged, nearest(ratioAt(event)));
-}
 element("histogram").addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;
-  dragging = true;
+  begun = event.clientX;
   element("histogram").setPointerCapture(event.pointerId);
-  drag(event);
 });
 element("histogram").addEventListener("pointermove", (event) => {
-  if (dragging) drag(event);
+  // A click, which is to show what a bar holds, moves nothing.
+  if (begun === null || (!dragged && Math.abs(event.clientX - begun) < STILL)) return;
+  dragged ??= grabbed(begun, event.clientX);
+  if (dragged) move(dragged, nearest(ratioAt(event)));
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  element("histogram").addEventListener(end, () => ([dragging, dragged] = [false, null]));
+  element("histogram").addEventListener(end, () => ([begun, dragged] = [null, null]));
 }
 
 for (const button of document.querySelectorAll("[data-copies]")) {
@@ -370,7 +378,9 @@ for (const button of document.querySelectorAll("[data-copies]")) {
     selection.removeAllRanges();
     selection.addRange(range);
     const done = document.execCommand("copy"); // the clipboard's other interface needs a server
-    element("copied").textContent = done ? "Copied." : "It is selected; copy it.";
+    const status = button.nextElementSibling;
+    status.textContent = ""; // so that the same words are said again
+    setTimeout(() => (status.textContent = done ? "Copied." : "It is selected; copy it."), BLINK);
   });
 }
 
