@@ -143,6 +143,8 @@ def test_dragging_the_threshold_of_the_days_report_counts_what_its_table_says(
     with open_report(open_page, path, "report of the day", FilterRule()) as report:
         for text in ("0.4", "0.05"):
             report.drag("high", text)
+            title = f"Just above {report.threshold('high'):g}, the greatest ratio that is kept"
+            expect(report.page.locator("#above-title")).to_have_text(title)
             report.record(f"dragged to {text}", whole=True)
             ratio = pl.col("ocr_area_ratio").list.first()
             within = ratio <= report.threshold("high")
