@@ -12,7 +12,7 @@ import pytest
 from ocr_assets.assets.coverage_report import coverage_report
 from ocr_assets.demo import make_demo_clips
 from ocr_assets.resources.tables import Tables
-from tests.pipeline import ASSETS, DAY, materialize_day
+from tests.pipeline import ASSETS, DAY, materialize_day, rows
 
 RULE = {"max_area_ratio": 0.1}
 
@@ -64,6 +64,19 @@ def test_what_the_day_has_cost_is_in_it(day: tuple[dg.ExecuteInProcessResult, Pa
     html = (day[1] / "reports" / DAY / "coverage.html").read_text()
     assert "<dt>frames detected</dt><dd>18</dd>" in html
     assert "<dt>devices</dt><dd>cpu 100%</dd>" in html
+
+
+def test_a_watermark_stays_in_its_place_and_subtitles_and_credits_do_not(
+    day: tuple[dg.ExecuteInProcessResult, Path],
+) -> None:
+    static = {
+        row["sample_id"].removeprefix(f"{DAY}/"): row["static_text_ratio"][0]
+        for row in rows(day[1], "filtered_dataset")
+    }
+    assert {name for name, ratio in static.items() if ratio} == {"watermark.mp4", "slides.mp4"}
+    assert static["subtitles.mp4"] == static["credits.webm"] == 0
+    assert static["waves.mp4"] == static["waves.mkv"] == 0
+    assert static["broken.mp4"] is None
 
 
 def test_without_the_frames_the_report_has_no_pictures_and_the_same_counts(
