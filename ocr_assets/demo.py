@@ -1,7 +1,7 @@
 """A day of small clips, with and without text, to see the assets at work."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,7 +27,11 @@ class Line:
     size: int
 
 
-SUBTITLE = [Line("We should have left an hour ago.", 130, 330, 26)]
+SUBTITLES = [
+    Line("We should have left an hour ago.", 124, 330, 26),
+    Line("The last ferry of the day waits for nobody.", 76, 330, 26),
+    Line("Then we shall have to swim.", 154, 330, 26),
+]
 WATERMARK = [Line("SAMPLE FOOTAGE", 470, 24, 18)]
 SLIDE = [
     Line("Quarterly results", 40, 45, 48),
@@ -43,6 +47,10 @@ CREDITS = [
             "DIRECTED BY",
             "WRITTEN BY",
             "PRODUCED BY",
+            "CAMERA",
+            "LIGHTING",
+            "COSTUMES",
+            "CASTING",
             "MUSIC",
             "EDITING",
             "SOUND",
@@ -51,31 +59,44 @@ CREDITS = [
         ]
     )
 ]
+CREDITS_ROLL = 4  # pixels a frame
 
 
 def make_demo_clips(folder: Path) -> list[Path]:
     """Writes seven clips of 640x360 pixels and three seconds, one of them broken on purpose.
 
+    The credits roll and the subtitle changes; the watermark and the slide stay in their places.
+
     Args:
         folder: Where to; it is created if need be.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    clips = {
-        "waves.mp4": [],
-        "waves.mkv": [],
-        "subtitles.mp4": SUBTITLE,
-        "watermark.mp4": WATERMARK,
-        "slides.mp4": SLIDE,
-        "credits.webm": CREDITS,
+    clips: dict[str, Callable[[int], Sequence[Line]]] = {
+        "waves.mp4": lambda index: [],
+        "waves.mkv": lambda index: [],
+        "subtitles.mp4": subtitle_at,
+        "watermark.mp4": lambda index: WATERMARK,
+        "slides.mp4": lambda index: SLIDE,
+        "credits.webm": credits_at,
     }
     paths = []
-    for seed, (name, lines) in enumerate(clips.items()):
+    for seed, (name, lines_at) in enumerate(clips.items()):
         path = folder / name
-        write_clip(path, (picture(seed, index, lines) for index in range(FRAME_COUNT)))
+        write_clip(path, (picture(seed, index, lines_at(index)) for index in range(FRAME_COUNT)))
         paths.append(path)
     broken = folder / "broken.mp4"
     broken.write_bytes(paths[0].read_bytes()[:2000])
     return [*paths, broken]
+
+
+def subtitle_at(index: int) -> list[Line]:
+    """What is said in a frame: another sentence every second."""
+    return [SUBTITLES[index // FRAMES_PER_SECOND]]
+
+
+def credits_at(index: int) -> list[Line]:
+    """The credits, as far up as they have rolled by a frame."""
+    return [replace(line, middle=line.middle - CREDITS_ROLL * index) for line in CREDITS]
 
 
 def picture(seed: int, index: int, lines: Iterable[Line]) -> Picture:
@@ -124,6 +145,7 @@ def write_clip(
         stream = container.add_stream(codec, rate=frames_per_second)
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1  # with more, pictures would depend on the number of cores
         for index, rgb in enumerate(pictures):
             if index == 0:
                 stream.height, stream.width = rgb.shape[:2]

@@ -21,8 +21,8 @@ from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, 
 DATE = dt.date(2026, 1, 31)
 SAMPLE_ID = "2026-01-31/subtitles.mp4"
 PATH = f"/data/videos/{SAMPLE_ID}"
-VIDEO_ID = "a9223c18b4360f4d67a04d8b65be7c0f"
-IMAGE_HASH = "bb91618fca8af058e189a75a579b725f"
+VIDEO_ID = "6c4b1a42d86f297bd6a13c13363e3002"
+IMAGE_HASH = "d64f0714ae9c7d944ffa40677361d991"
 
 EXAMPLES: Mapping[type[dy.Schema], Mapping[str, Any]] = MappingProxyType(
     {
@@ -34,7 +34,7 @@ EXAMPLES: Mapping[type[dy.Schema], Mapping[str, Any]] = MappingProxyType(
             "video_id": VIDEO_ID,
             "path": PATH,
             "path_bytes": None,
-            "bytes": 56_151,
+            "bytes": 59_131,
             "container": "mp4",
             "codec": "h264",
             "width": 640,
@@ -42,7 +42,7 @@ EXAMPLES: Mapping[type[dy.Schema], Mapping[str, Any]] = MappingProxyType(
             "fps": 12.0,
             "duration_seconds": 3.0,
             "frame_count": 36,
-            "file_state": "e490b61ba98c9b8b 65024:2424875:56151:1769817600200423694:"
+            "file_state": "e490b61ba98c9b8b 65024:2424875:59131:1769817600200423694:"
             "1769817600200423694",
             "status": "ok",
             "error": None,
@@ -56,7 +56,7 @@ EXAMPLES: Mapping[type[dy.Schema], Mapping[str, Any]] = MappingProxyType(
             "timestamp_seconds": 0.0,
             "width": 640,
             "height": 360,
-            "image": b"RIFFN\xa4\x00\x00WEBPVP8LA\xa4\x00\x00/\x7f\xc2Y",  # its first bytes
+            "image": b"RIFF\x8a\xa7\x00\x00WEBPVP8L}\xa7\x00\x00/\x7f\xc2Y",  # its first bytes
             "image_format": "webp",
             "image_hash": IMAGE_HASH,
             "sampling_key": "6ba06f6a01c0e0db755c301b2032ea19",
@@ -72,7 +72,7 @@ EXAMPLES: Mapping[type[dy.Schema], Mapping[str, Any]] = MappingProxyType(
             "boxes": [
                 {
                     "kind": "rect",
-                    "points": [[128.0, 316.0], [526.0, 316.0], [526.0, 348.0], [128.0, 348.0]],
+                    "points": [[122.0, 316.0], [520.0, 316.0], [520.0, 348.0], [122.0, 348.0]],
                     "area_pixels": 12_736.0,
                     "text": None,
                     "confidence": None,
@@ -80,10 +80,10 @@ EXAMPLES: Mapping[type[dy.Schema], Mapping[str, Any]] = MappingProxyType(
             ],
             "ocr_area_ratio": 12_736 / (640 * 360),
             "union_area_ratio": 12_736 / (640 * 360),
-            "device": "cuda:0",
-            "milliseconds": 2.1,
+            "device": "cpu",
+            "milliseconds": 1460.9,
             "image_hash": IMAGE_HASH,
-            "detection_key": "c795919d148838c5e23d7a933422906c",
+            "detection_key": "9787248bfe9e865eb32d7893445f54ba",
             "status": "ok",
             "error": None,
         },
@@ -94,16 +94,16 @@ EXAMPLES: Mapping[type[dy.Schema], Mapping[str, Any]] = MappingProxyType(
             "video_ids": [VIDEO_ID],
             "paths": [PATH],
             "path_bytes": [None],
-            "ocr_area_ratio": [0.06135995370370371],
-            "union_area_ratio": [0.06135995370370371],
-            "max_union_area_ratio": [0.06630208333333333],
-            "subtitle_zone_ratio": [0.061359953703703694],
-            "corner_ratio": [0.012285879629629631],
+            "ocr_area_ratio": [0.062100694444444444],
+            "union_area_ratio": [0.062100694444444444],
+            "max_union_area_ratio": [0.08463541666666667],
+            "subtitle_zone_ratio": [0.06210069444444444],
+            "corner_ratio": [0.014415509259259255],
             "centre_ratio": [0.0],
-            "static_text_ratio": [0.05527777777777778],
+            "static_text_ratio": [0.0],
             "verdict": "keep",
             "reason_code": "ok",
-            "reason": "ocr_area_ratio 0.061 within [0.000, 0.100]",
+            "reason": "ocr_area_ratio 0.062 within [0.000, 0.100]",
             "rule": '{"min_area_ratio": 0.0, "max_area_ratio": 0.1, "metric": "ocr_area_ratio", '
             '"any_or_all": "any"}',
             "sample_json": "{}",

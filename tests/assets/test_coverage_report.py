@@ -15,7 +15,7 @@ from ocr_assets.demo import make_demo_clips
 from ocr_assets.reports.costs import STAGES
 from ocr_assets.resources.tables import Tables
 from tests.clips import numbered, write_video
-from tests.pipeline import ASSETS, DAY, materialize_day
+from tests.pipeline import ASSETS, DAY, materialize_day, rows
 
 RULE = {"max_area_ratio": 0.1}
 
@@ -119,6 +119,19 @@ def test_costs_of_other_tables_are_not_taken_for_the_days_own(tmp_path: Path) ->
         html = filtered_again(tmp_path / "one" / "data", instance)
         assert costs(html)["ocr_boxes"] == "not recorded"
         assert costs(html)["filtered_dataset"] != "not recorded"
+
+
+def test_a_watermark_stays_in_its_place_and_subtitles_and_credits_do_not(
+    day: tuple[dg.ExecuteInProcessResult, Path],
+) -> None:
+    static = {
+        row["sample_id"].removeprefix(f"{DAY}/"): row["static_text_ratio"][0]
+        for row in rows(day[1], "filtered_dataset")
+    }
+    assert {name for name, ratio in static.items() if ratio} == {"watermark.mp4", "slides.mp4"}
+    assert static["subtitles.mp4"] == static["credits.webm"] == 0
+    assert static["waves.mp4"] == static["waves.mkv"] == 0
+    assert static["broken.mp4"] is None
 
 
 def test_without_the_frames_the_report_has_no_pictures_and_the_same_counts(

@@ -26,6 +26,6 @@ def test_the_example_of_a_verdict_is_what_its_ratios_and_rule_give() -> None:
 def test_an_example_is_shown_column_by_column() -> None:
     lines = example_markdown(FilteredDataset).splitlines()
     assert len(lines) == 2 + len(FilteredDataset.column_names())
-    assert r"| `ocr_area_ratio` | \[0\.06136\] |" in lines
+    assert r"| `ocr_area_ratio` | \[0\.062101\] |" in lines
     assert r"| `path_bytes` | \[null\] |" in lines
     assert "| `error` | *null* |" in example_markdown(OcrBoxes).splitlines()
