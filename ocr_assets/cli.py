@@ -59,12 +59,13 @@ def _failures() -> tuple[type[Exception], ...]:
     from ocr_assets.instance import InstanceError
     from ocr_assets.runs import RunFailedError
     from ocr_assets.settings import SettingError
-    from ocr_assets.tables.partitioned import PartitionMissingError
+    from ocr_assets.tables.partitioned import PartitionMissingError, TableDamagedError
 
     return (
         RunFailedError,
         ExportError,
         PartitionMissingError,
+        TableDamagedError,
         InstanceError,
         SettingError,
         StateError,

@@ -121,8 +121,10 @@ def rule_of_day(data: str | Path, date: dt.date) -> FilterRule | None:
     Returns:
         None if it does not have the day, or no sample on it, or if an earlier version wrote it.
     """
+    dataset = _dataset(data)
     try:
-        rules = _dataset(data).scan(date).select("rule").head(1).collect()["rule"].to_list()
+        with dataset.reading(date):
+            rules = dataset.scan(date).select("rule").head(1).collect()["rule"].to_list()
     except PartitionMissingError:
         return None
     return rule_of(rules[0]) if rules and rules[0] is not None else None
@@ -141,6 +143,7 @@ def explore_day(
 
     Raises:
         PartitionMissingError: `video_manifest` or `ocr_boxes` does not have the day.
+        TableDamagedError: One of the tables cannot be read.
     """
     manifest = PartitionedTable(data, "video_manifest", VideoManifest)
     videos = coverage_of_videos(_boxes(data), date)
@@ -155,7 +158,7 @@ def explore_day(
             moves.update((change.before, change.after) for change in changed)
             changes = _nearest(changes + changed, rule, limit)
     if judged is not None:
-        gone = _gone(judged, manifest.scan(date))
+        gone = _gone(judged, manifest, date)
         moves.update((change.before, change.after) for change in gone)
         changes = _nearest(changes + gone, rule, limit)
     return Exploration(
@@ -209,7 +212,8 @@ def _dataset(data: str | Path) -> PartitionedTable:
 def _verdicts(dataset: PartitionedTable, date: dt.date) -> pl.DataFrame | None:
     """sample_id and before, of all of a day's samples; None if there is no such partition."""
     try:
-        return dataset.scan(date).select("sample_id", before="verdict").collect()
+        with dataset.reading(date):
+            return dataset.scan(date).select("sample_id", before="verdict").collect()
     except PartitionMissingError:
         return None
 
@@ -234,14 +238,16 @@ def _changed(rows: Sequence[Row], judged: pl.DataFrame, rule: FilterRule) -> lis
     ]
 
 
-def _gone(judged: pl.DataFrame, manifest: pl.LazyFrame) -> list[Change]:
+def _gone(judged: pl.DataFrame, manifest: PartitionedTable, date: dt.date) -> list[Change]:
     """The samples that are in the dataset and not in the manifest, which was made again since."""
-    gone = judged.lazy().join(
-        manifest.select("sample_id"), on="sample_id", how="anti", maintain_order="left"
-    )
+    with manifest.reading(date):
+        listed = manifest.scan(date).select("sample_id")
+        gone = (
+            judged.lazy().join(listed, on="sample_id", how="anti", maintain_order="left").collect()
+        )
     return [
         Change(sample_id, before, None, (), None, "video_manifest does not list it any more")
-        for sample_id, before in gone.collect().iter_rows()
+        for sample_id, before in gone.iter_rows()
     ]
 
 

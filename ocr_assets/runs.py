@@ -219,7 +219,9 @@ def _run_config(request: DayRequest) -> dict[str, Any]:
 def _summary(request: DayRequest, seconds: float) -> DaySummary:
     from ocr_assets.resources.tables import Tables
 
-    rows = Tables(root=str(request.data)).filtered_dataset.scan(request.date).collect()
+    dataset = Tables(root=str(request.data)).filtered_dataset
+    with dataset.reading(request.date):
+        rows = dataset.scan(request.date).collect()
     samples = [
         SampleResult(
             sample_id=row["sample_id"],

@@ -38,6 +38,7 @@ def coverage_of_videos(ocr_boxes: PartitionedTable, date: dt.date) -> pl.DataFra
 
     Raises:
         PartitionMissingError: The day was never written.
+        TableDamagedError: It cannot be read.
     """
     return pl.concat(map(_coverage, _whole_videos(ocr_boxes, date)))
 
@@ -58,9 +59,12 @@ def judge_day(
 
     Raises:
         PartitionMissingError: The day was never written.
+        TableDamagedError: It cannot be read.
     """
     for part in video_manifest.scan_parts(date):
-        yield list(_judge(part, videos, rule))
+        with video_manifest.reading(date):
+            samples = _samples(part, videos).collect()
+        yield list(_judge(samples, rule))
 
 
 def _whole_videos(ocr_boxes: PartitionedTable, date: dt.date) -> Iterator[pl.DataFrame]:
@@ -68,7 +72,8 @@ def _whole_videos(ocr_boxes: PartitionedTable, date: dt.date) -> Iterator[pl.Dat
     columns = pl.exclude("date", "image_hash", "detection_key", "device", "milliseconds")
     begun: pl.DataFrame | None = None
     for part in ocr_boxes.scan_parts(date):
-        rows = part.select(columns).collect()
+        with ocr_boxes.reading(date):
+            rows = part.select(columns).collect()
         if begun is not None:
             rows = pl.concat([begun, rows])
         # They are written video by video, so only the last one may go on in the next part.
@@ -91,15 +96,19 @@ def _coverage(boxes: pl.DataFrame) -> pl.DataFrame:
     return videos.join(places, on="video_id", how="left", maintain_order="left")
 
 
-def _judge(manifest: pl.LazyFrame, videos: pl.DataFrame, rule: FilterRule) -> Iterator[Row]:
-    judged_by = rule_text(rule)
-    samples = (
+def _samples(manifest: pl.LazyFrame, videos: pl.DataFrame) -> pl.LazyFrame:
+    """A row per sample with its videos and what is known of them."""
+    return (
         manifest.join(videos.lazy(), on="video_id", how="left")
         .sort("sample_index", "video_index")
         .group_by("sample_index", maintain_order=True)
         .agg(pl.col("sample_id", "sample_json").first(), pl.struct(OF_A_VIDEO).alias("videos"))
     )
-    for sample in samples.collect().iter_rows(named=True):
+
+
+def _judge(samples: pl.DataFrame, rule: FilterRule) -> Iterator[Row]:
+    judged_by = rule_text(rule)
+    for sample in samples.iter_rows(named=True):
         rows = sample["videos"]
         faults: list[Fault] = []
         if rows[0]["video_index"] is None:  # the row is about the sample: it has no videos

@@ -62,7 +62,8 @@ def coverage_report(
 
 def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) -> dict[str, Any]:
     rows = tables.filtered_dataset.scan(date).select(COLUMNS)
-    samples = rows.sort("sample_index").collect()
+    with tables.filtered_dataset.reading(date):
+        samples = rows.sort("sample_index").collect()
     rule = rule_in_use(samples, date)
     examples = choose_examples(samples, rule)
     video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}

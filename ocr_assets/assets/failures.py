@@ -1,10 +1,8 @@
 """What an error means for the operator: what to do, and whether trying again may help."""
 
 import errno
-import re
 
 import dagster as dg
-import polars as pl
 from deltalake.exceptions import DeltaError
 
 from ocr_assets import settings
@@ -16,7 +14,12 @@ from ocr_assets.resources.video_source import SourceMissingError
 from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.day_lock import DaysLockedError
 from ocr_assets.tables.partition_writer import PartitionConflictError
-from ocr_assets.tables.partitioned import PartitionMissingError, PartitionOutdatedError
+from ocr_assets.tables.partitioned import (
+    PartitionMissingError,
+    PartitionOutdatedError,
+    TableDamagedError,
+)
+from ocr_assets.tables.storage_errors import os_error, plain
 
 # Errors of the operating system that will be the same a moment later.
 LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -38,6 +41,7 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
     ),
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
     (PartitionOutdatedError, "materialise it again; of filtered_dataset that needs no OCR"),
+    (TableDamagedError, "do that, and look at the disk: a run leaves nothing torn"),
     (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
     (
@@ -83,7 +87,7 @@ def retry_run_after_fault(
 
 def describe(error: Exception) -> str:
     """What went wrong and what to do about it."""
-    text = _plain(str(error)).rstrip(".") or type(error).__name__
+    text = plain(str(error)).rstrip(".") or type(error).__name__
     said = " ".join([text, *getattr(error, "__notes__", [])])
     return f"{said}. What to do: {_advice(error)}"
 
@@ -98,19 +102,6 @@ def may_be_retried(error: Exception) -> bool:
     return isinstance(error, (OSError, DeltaError))
 
 
-def os_error(error: Exception) -> int | None:
-    """The operating system's number for an error; None where it is not one of its errors.
-
-    polars and deltalake have it in their text alone, and not always in an OSError.
-    """
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    if isinstance(error, (OSError, DeltaError, pl.exceptions.PolarsError)):
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        return int(found[1]) if found else None
-    return None
-
-
 def _advice(error: Exception) -> str:
     for kind, advice in WHAT_TO_DO:
         if isinstance(error, kind):
@@ -119,10 +110,3 @@ def _advice(error: Exception) -> str:
     if code is not None or isinstance(error, OSError):
         return f"{STORAGE.get(code, 'mend the storage')}, then {AGAIN}"
     return AGAIN if isinstance(error, DeltaError) else OTHERWISE
-
-
-def _plain(text: str) -> str:
-    """Without the colours, the tree and the stack of functions that deltalake's texts come with."""
-    text = re.sub(r"\x1b\[\d*m", "", text)
-    text = re.sub(r"\n\s*0: .*", "", text, flags=re.DOTALL)
-    return re.sub(r"\s*\u21b3\s*", ": ", text).strip()

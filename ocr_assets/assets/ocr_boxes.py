@@ -138,7 +138,8 @@ def _parts_of_the_day(tables: Tables, paths: Iterable[Path], date: dt.date) -> l
     """What tells the rows of each part apart, without what makes them large."""
     columns = ("video_id", "frame_index", "image_hash", "error")
     parts = [tables.sampled_frames.scan_part(path, date).select(columns) for path in paths]
-    return pl.collect_all(parts)
+    with tables.sampled_frames.reading(date):
+        return pl.collect_all(parts)
 
 
 def _frames(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -183,7 +184,8 @@ def _made_from(parts: Sequence[pl.DataFrame], key: str) -> str:
 
 
 def _read_part(tables: Tables, date: dt.date, path: Path) -> list[dict[str, Any]]:
-    return tables.sampled_frames.scan_part(path, date).collect().to_dicts()
+    with tables.sampled_frames.reading(date):
+        return tables.sampled_frames.scan_part(path, date).collect().to_dicts()
 
 
 def _device_metadata(tally: Tally) -> dict[str, Any]:

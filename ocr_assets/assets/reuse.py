@@ -9,8 +9,7 @@ import polars as pl
 
 from ocr_assets.config_fields import number
 from ocr_assets.tables.partitioned import PartitionedTable
-
-UNREADABLE_PART = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+from ocr_assets.tables.storage_errors import UNREADABLE_PART
 
 
 def reuse_days_field(what: str) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from ocr_assets.assets.reuse import UNREADABLE_PART
 from ocr_assets.tables.partitioned import PartitionedTable
+from ocr_assets.tables.storage_errors import UNREADABLE_PART
 
 # What is taken over: all that was found on the frame, and where and how fast.
 COLUMNS = ("boxes", "ocr_area_ratio", "union_area_ratio", "device", "milliseconds")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ocr_assets.assets.reuse import UNREADABLE_PART
 from ocr_assets.reasons import Status
 from ocr_assets.tables.partitioned import PartitionedTable
+from ocr_assets.tables.storage_errors import UNREADABLE_PART
 
 PARTS_IN_MEMORY = 2  # a video's frames can lie on both sides of a border
 

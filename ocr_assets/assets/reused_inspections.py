@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from ocr_assets.assets.reuse import UNREADABLE_PART
 from ocr_assets.reasons import Status
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.schemas import VideoManifest
+from ocr_assets.tables.storage_errors import UNREADABLE_PART
 from ocr_assets.tables.stored_path import stored_path
 from ocr_assets.video.inspection import file_state
 from ocr_assets.video.listing import VideoReference

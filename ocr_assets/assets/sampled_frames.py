@@ -100,12 +100,13 @@ def _sample(
     tables: Tables,
 ) -> dict[str, Any]:
     rule = SamplingRule(config.frame_sample_num, config.sample_every_seconds)
-    videos = (
-        tables.video_manifest.scan(date)
-        .filter(pl.col("status") == Status.OK, pl.col("video_id").is_not_null())
-        .unique("video_id", keep="first", maintain_order=True)
-        .collect()
-    )
+    with tables.video_manifest.reading(date):
+        videos = (
+            tables.video_manifest.scan(date)
+            .filter(pl.col("status") == Status.OK, pl.col("video_id").is_not_null())
+            .unique("video_id", keep="first", maintain_order=True)
+            .collect()
+        )
     needed_bytes = _least_bytes(videos, rule)
     ensure_space(tables.sampled_frames.path, needed_bytes, f"the frames of {date} by estimate")
     key = sampling_key(rule)

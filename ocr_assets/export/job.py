@@ -10,7 +10,7 @@ import polars as pl
 
 from ocr_assets.export.formats import write_csv, write_jsonl, write_parquet
 from ocr_assets.export.output import replaced_file, replaced_folder, why_not
-from ocr_assets.export.placing import JudgedVideo, VideoFolder
+from ocr_assets.export.placing import JudgedVideo, VideoFolder, ensure_apart
 from ocr_assets.export.request import ExportError, ExportRequest, ExportSummary
 from ocr_assets.export.shards import has_webdataset, write_shards
 from ocr_assets.export.source_files import VideoLostError
@@ -19,8 +19,12 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.data_juicer import kept_line, rejected_line
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.schemas import KEEP
+from ocr_assets.tables.storage_errors import as_os_errors
 from ocr_assets.tables.stored_path import stored_path, stored_paths
 from ocr_assets.video.listing import VideoReference
+
+# What says of a sample's row which videos it has.
+OF_VIDEOS = ("date", "sample_id", "paths", "path_bytes", "video_ids")
 
 
 def export(request: ExportRequest, warn: Callable[[str], None]) -> ExportSummary:
@@ -31,8 +35,10 @@ def export(request: ExportRequest, warn: Callable[[str], None]) -> ExportSummary
         warn: Takes a line for each sample that is left out.
 
     Raises:
-        ExportError: There are no such days, or a package is missing.
+        ExportError: There are no such days, a package is missing, or the folder for the videos is
+            not apart from where they are.
         PartitionMissingError: A day was never filtered.
+        TableDamagedError: A table cannot be read.
         OSError: Something cannot be read or written. Links and copies made until then stay, and
             are found again by the next export.
     """
@@ -43,10 +49,8 @@ def export(request: ExportRequest, warn: Callable[[str], None]) -> ExportSummary
             "pip install 'ocr-assets[webdataset]'"
         )
     job = _Export(request, warn)
-    try:
+    with as_os_errors(request.out.absolute()):
         job.write()
-    except pl.exceptions.PolarsError as error:
-        raise ExportError(f"filtered_dataset in {request.data} cannot be read: {error}") from error
     folder = job.folder
     return ExportSummary(
         out=str(request.out.absolute()),
@@ -65,13 +69,16 @@ class _Export:
     def __init__(self, request: ExportRequest, warn: Callable[[str], None]) -> None:
         tables = Tables(root=str(request.data))
         self.dates = _dates(tables.filtered_dataset, request)
-        self.folder = VideoFolder(request.videos, request.link_or_copy) if request.videos else None
         self.samples = 0
         self.left_out = 0
         self._table = tables.filtered_dataset
         self._manifest = tables.video_manifest
         self._request = request
         self._warn = warn
+        self.folder: VideoFolder | None = None
+        if request.videos is not None:
+            ensure_apart(request.videos, self._judged_videos())
+            self.folder = VideoFolder(request.videos, request.link_or_copy)
 
     def write(self) -> None:
         request = self._request
@@ -111,9 +118,19 @@ class _Export:
         is_kept = pl.col("verdict") == KEEP
         for date in self.dates:
             for part in self._table.scan_parts(date):
-                frame = part.filter(~is_kept if self._request.rejected else is_kept).collect()
+                with self._table.reading(date):
+                    frame = part.filter(~is_kept if self._request.rejected else is_kept).collect()
                 self.samples += frame.height
                 yield frame if self.folder is None else self._placed(frame, date, self.folder)
+
+    def _judged_videos(self) -> Iterator[JudgedVideo]:
+        """Those of the days' samples, kept or not, but for what could not be opened."""
+        for date in self.dates:
+            for part in self._table.scan_parts(date):
+                with self._table.reading(date):
+                    frame = part.select(OF_VIDEOS).collect()
+                for row in frame.iter_rows(named=True):
+                    yield from (video for video in _videos(row) if isinstance(video, JudgedVideo))
 
     def _placed(self, frame: pl.DataFrame, date: dt.date, folder: VideoFolder) -> pl.DataFrame:
         """The samples whose videos are all there, with the videos' new paths."""
@@ -174,18 +191,15 @@ def _known_states(
         videos = manifest.scan(date)
     except PartitionMissingError:
         return {}
-    rows = (
-        videos.filter(
-            pl.col("sample_index").is_between(first, last), pl.col("file_state").is_not_null()
-        )
-        .select("path", "path_bytes", "video_id", "file_state")
-        .collect()
-        .iter_rows()
-    )
+    wanted = videos.filter(
+        pl.col("sample_index").is_between(first, last), pl.col("file_state").is_not_null()
+    ).select("path", "path_bytes", "video_id", "file_state")
+    with manifest.reading(date):
+        rows = wanted.collect()
     # Before the state stands what decided on the other columns.
     return {
         (stored_path(path, data), video_id): state.rpartition(" ")[2]
-        for path, data, video_id, state in rows
+        for path, data, video_id, state in rows.iter_rows()
     }
 
 
@@ -193,9 +207,17 @@ def _place(
     row: dict[str, Any], folder: VideoFolder, known: Mapping[tuple[str, str], str]
 ) -> Iterable[VideoReference]:
     """A sample's videos where they are now; one that never could be opened stays where it was."""
+    for video in _videos(row):
+        if isinstance(video, JudgedVideo):
+            yield VideoReference(str(folder.place(video, known)))
+        else:
+            yield video
+
+
+def _videos(row: dict[str, Any]) -> Iterator[JudgedVideo | VideoReference]:
+    """A sample's videos; a reference to one that never could be opened."""
     for path, video_id in zip(stored_paths(row), row["video_ids"], strict=True):
         if video_id is None:
             yield VideoReference(path)
-            continue
-        video = JudgedVideo(path, video_id, row["date"], row["sample_id"])
-        yield VideoReference(str(folder.place(video, known)))
+        else:
+            yield JudgedVideo(path, video_id, row["date"], row["sample_id"])

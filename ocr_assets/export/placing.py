@@ -6,11 +6,11 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocr_assets.export.request import LinkOrCopy
+from ocr_assets.export.request import ExportError, LinkOrCopy
 from ocr_assets.export.source_files import VideoLostError, content, ensure_unchanged
 from ocr_assets.tables.durable import make_folder, sync
 from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, remove_older
@@ -144,6 +144,33 @@ class VideoFolder:
         return True
 
 
+def ensure_apart(folder: Path, videos: Iterable[JudgedVideo]) -> None:
+    """Refuses a folder in which the source's next run might find what is put there.
+
+    Args:
+        folder: Where videos are to go; it need not be there.
+        videos: Those that were judged.
+
+    Raises:
+        ExportError: One of them lies in the folder, or the folder in one that was searched for
+            them.
+    """
+    chosen = folder.resolve()
+    resolved: dict[Path, Path] = {}
+    for video in videos:
+        searched = _searched_folder(video)
+        home = searched or Path(video.path).parent
+        if home not in resolved:
+            resolved[home] = home.resolve()
+        if resolved[home].is_relative_to(chosen):
+            problem = f"holds the videos that were judged, in {home}"
+        elif searched and chosen.is_relative_to(resolved[home]):
+            problem = f"lies in {home}, where the videos that were judged were found"
+        else:
+            continue
+        raise ExportError(f"{folder} {problem}; choose another folder for --link or --copy")
+
+
 def placed_name(video: JudgedVideo) -> str:
     """A video's path in the folder: its day, then the path of its sample in the source.
 
@@ -176,6 +203,16 @@ def _relative_path(path: str, sample_id: str) -> str | None:
     relative = "/".join(parts)
     is_safe = all(part not in ("", ".", "..") for part in parts)
     return relative if is_safe and VideoReference(relative).text == shown else None
+
+
+def _searched_folder(video: JudgedVideo) -> Path | None:
+    """The folder that the day's videos were looked for in; None if a JSONL named the video."""
+    relative = _relative_path(video.path, video.sample_id)
+    if relative is None:
+        return None
+    source = Path(video.path.removesuffix(relative))
+    day = video.date.isoformat()
+    return source / day if relative.startswith(f"{day}/") else source
 
 
 def _with_digits(path: Path, digits: str) -> str:

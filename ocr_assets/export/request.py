@@ -14,7 +14,10 @@ Format = Literal["jsonl", "parquet", "csv", "webdataset"]
 
 
 class ExportError(Exception):
-    """There is nothing to export, or nothing to export it with; the message says what to do."""
+    """There is nothing to export, nothing to do it with, or it must not go there.
+
+    The message says what to do.
+    """
 
 
 @dataclass(frozen=True)

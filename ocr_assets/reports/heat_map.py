@@ -24,12 +24,14 @@ def heat_map(ocr_boxes: PartitionedTable, date: dt.date) -> NDArray[np.float64]:
 
     Raises:
         PartitionMissingError: The day was never written.
+        TableDamagedError: It cannot be read.
     """
     total = np.zeros((ROWS, COLUMNS), np.int64)
     frames = 0
     for part in ocr_boxes.scan_parts(date):
         detected = part.filter(pl.col("error").is_null()).select("width", "height", "boxes")
-        rows = detected.collect()
+        with ocr_boxes.reading(date):
+            rows = detected.collect()
         frames += rows.height
         for cells in _cells(rows):
             total += cells

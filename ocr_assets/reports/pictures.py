@@ -64,26 +64,29 @@ def frame_pictures(
 
     Raises:
         PartitionMissingError: The day was never written.
+        TableDamagedError: A table cannot be read.
     """
-    wanted = (
-        ocr_boxes.scan(date)
-        .filter(pl.col("video_id").is_in([*video_ids]), pl.col("error").is_null())
-        .select("video_id", "frame_index", "boxes", "union_area_ratio")
-        .with_columns(frames=pl.len().over("video_id").cast(pl.Int64))
-        .sort("union_area_ratio", "frame_index", descending=[True, False])
-        .unique("video_id", keep="first", maintain_order=True)
-        .collect()
-    )
+    with ocr_boxes.reading(date):
+        wanted = (
+            ocr_boxes.scan(date)
+            .filter(pl.col("video_id").is_in([*video_ids]), pl.col("error").is_null())
+            .select("video_id", "frame_index", "boxes", "union_area_ratio")
+            .with_columns(frames=pl.len().over("video_id").cast(pl.Int64))
+            .sort("union_area_ratio", "frame_index", descending=[True, False])
+            .unique("video_id", keep="first", maintain_order=True)
+            .collect()
+        )
     key = wanted.lazy().select("video_id", "frame_index")
     for part in sampled_frames.scan_parts(date):
-        images = (
-            part.filter(pl.col("video_id").is_in(wanted["video_id"].to_list()))
-            .select("video_id", "frame_index", "image")
-            .join(key, on=["video_id", "frame_index"], how="semi")
-            .collect()
-            .join(wanted, on=["video_id", "frame_index"], maintain_order="left")
-        )
-        for row in images.iter_rows(named=True):
+        with sampled_frames.reading(date):
+            images = (
+                part.filter(pl.col("video_id").is_in(wanted["video_id"].to_list()))
+                .select("video_id", "frame_index", "image")
+                .join(key, on=["video_id", "frame_index"], how="semi")
+                .collect()
+            )
+        found = images.join(wanted, on=["video_id", "frame_index"], maintain_order="left")
+        for row in found.iter_rows(named=True):
             boxes = boxes_of(row["boxes"])
             try:
                 rgb = decode_image(row["image"])

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from ocr_assets.tables.replace_file import replace_file
+from ocr_assets.tables.storage_errors import UNREADABLE_PART
 
 FOLDER = "_unfinished"  # Delta passes over what begins with an underscore
 
@@ -177,5 +178,5 @@ def _write_ended(path: Path, left_over: Collection[str]) -> None:
 def _is_whole(part: Path, rows: int) -> bool:
     try:
         return bool(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item() == rows)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    except UNREADABLE_PART:
         return False  # gone, or torn by a crash of the machine

@@ -1,5 +1,6 @@
 """A Delta table of daily partitions, each replaced as a whole and written in bounded parts."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -8,11 +9,14 @@ from typing import Literal
 import dataframely as dy
 import polars as pl
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
+from polars.exceptions import PanicException, PolarsError
 
+from ocr_assets.tables import delta_log
 from ocr_assets.tables.delta_log import committed_names, folder_of, sync_log
 from ocr_assets.tables.durable import make_folder, sync
 from ocr_assets.tables.partition_writer import MADE_FROM, PartitionWriter, PartSize
+from ocr_assets.tables.storage_errors import UNREADABLE_PART, as_os_errors, reason
 
 RETENTION = dt.timedelta(days=7)
 ParquetCompression = Literal["zstd", "uncompressed"]
@@ -38,8 +42,17 @@ class PartitionOutdatedError(LookupError):
     """The partition was written by an earlier version, and lacks what is needed now."""
 
 
+class TableDamagedError(Exception):
+    """A part of a partition, or the table's log, cannot be read; the message says what to do."""
+
+
 class PartitionedTable:
     """One Delta table, partitioned by its `date` column.
+
+    ```python
+    with table.reading(date):
+        rows = table.scan(date).select("sample_id").collect()
+    ```
 
     Readers see a partition as its last commit left it; parts that are still being written are
     invisible to them. A partition of no rows is kept as one empty part, so that "nothing that day"
@@ -84,6 +97,7 @@ class PartitionedTable:
 
         Raises:
             PartitionMissingError: The day was never written.
+            TableDamagedError: The table's log cannot be read; so for all that look into it.
         """
         return self.scan_paths(self.parts(date), date)
 
@@ -99,6 +113,26 @@ class PartitionedTable:
     def scan_part(self, path: Path, date: dt.date) -> pl.LazyFrame:
         """The rows of one of `parts(date)`."""
         return self.scan_paths([path], date)
+
+    @contextlib.contextmanager
+    def reading(self, date: dt.date) -> Iterator[None]:
+        """Says what is wrong with a day whose rows cannot be read in the block.
+
+        Raises:
+            TableDamagedError: A part file is missing, torn, or not the table's.
+            OSError: The storage fails.
+        """
+        try:
+            with as_os_errors(self.path / folder_of(date)):
+                yield
+        except (FileNotFoundError, PolarsError, PanicException) as error:
+            damage = self._damage(date)
+            if damage is None:
+                raise  # the table is not to blame
+            raise TableDamagedError(
+                f"{self.name} of {date} cannot be read: {damage}; materialise {self.name} for "
+                f"{date} again"
+            ) from error
 
     def no_rows(self) -> pl.LazyFrame:
         """Its columns."""
@@ -124,16 +158,15 @@ class PartitionedTable:
 
         Their names come from the table's log: whether the files are still there is not looked at.
         """
-        if not DeltaTable.is_deltatable(self.uri):
-            return {}
         reach = dt.timedelta(days)
+        near = [
+            ("date", ">=", (date - reach).isoformat()),
+            ("date", "<=", (date + reach).isoformat()),
+        ]
+        with self._log() as table:
+            uris = table.file_uris(file_pruning_predicate=near) if table else []
         names: dict[dt.date, list[str]] = {}
-        for uri in DeltaTable(self.uri).file_uris(
-            file_pruning_predicate=[
-                ("date", ">=", (date - reach).isoformat()),
-                ("date", "<=", (date + reach).isoformat()),
-            ]
-        ):
+        for uri in uris:
             names.setdefault(_day_of(uri), []).append(PurePosixPath(uri).name)
         return {
             day: [self.path / folder_of(day) / name for name in sorted(names[day])]
@@ -146,11 +179,8 @@ class PartitionedTable:
         Raises:
             PartitionMissingError: The day was never written.
         """
-        names = (
-            committed_names(DeltaTable(self.uri), date)
-            if DeltaTable.is_deltatable(self.uri)
-            else set()
-        )
+        with self._log() as table:
+            names = committed_names(table, date) if table else set()
         if not names:
             raise PartitionMissingError(
                 f"{self.name} has no partition {date}; materialise {self.name} for {date} first"
@@ -159,12 +189,9 @@ class PartitionedTable:
 
     def dates(self) -> list[dt.date]:
         """The days that were written, in order; none if the table is not there."""
-        if not DeltaTable.is_deltatable(self.uri):
-            return []
-        return sorted(
-            dt.date.fromisoformat(partition["date"])
-            for partition in DeltaTable(self.uri).partitions()
-        )
+        with self._log() as table:
+            partitions = table.partitions() if table else []
+        return sorted(dt.date.fromisoformat(partition["date"]) for partition in partitions)
 
     def replace(
         self, date: dt.date, part_size: PartSize | None = None, *, made_from: str | None = None
@@ -180,24 +207,51 @@ class PartitionedTable:
         return PartitionWriter(self, date, part_size or PartSize(), made_from)
 
     def made_from(self, date: dt.date) -> str | None:
-        """What the rows of one day were said to be made from; None if there are none."""
+        """What the rows of one day were said to be made from; None if none can be read."""
         try:
-            first, *_ = self.parts(date)
-        except PartitionMissingError:
+            with self.reading(date):
+                first, *_ = self.parts(date)
+                return pl.read_parquet_metadata(first).get(MADE_FROM)
+        except (PartitionMissingError, TableDamagedError):
             return None
-        return pl.read_parquet_metadata(first).get(MADE_FROM)
 
     def row_count(self, date: dt.date) -> int:
         """The number of rows of one day.
 
         Raises:
             PartitionMissingError: The day was never written.
+            TableDamagedError: It cannot be read.
         """
-        return int(self.scan(date).select(pl.len()).collect().item())
+        with self.reading(date):
+            return int(self.scan(date).select(pl.len()).collect().item())
+
+    def _damage(self, date: dt.date) -> str | None:
+        """The first part of a day that cannot be read by itself, and why; None if there is none."""
+        for path in self.parts(date):
+            try:
+                self.scan_part(path, date).collect()
+            except UNREADABLE_PART as error:
+                return f"{path}: {reason(error)}"
+        return None
+
+    @contextlib.contextmanager
+    def _log(self) -> Iterator[DeltaTable | None]:
+        """The table as its log, which is read in the block, has it; None if it is not there."""
+        log = self.path / delta_log.FOLDER
+        try:
+            with as_os_errors(log):
+                yield DeltaTable(self.uri) if DeltaTable.is_deltatable(self.uri) else None
+        except DeltaError as error:
+            raise TableDamagedError(
+                f"{self.name} cannot be read: {log}: {reason(error)}; restore that folder, or move "
+                f"it away and materialise all days of {self.name} again"
+            ) from error
 
     def open_for_writing(self) -> DeltaTable:
         """The table, created if it is not there yet."""
-        if not DeltaTable.is_deltatable(self.uri):
+        with self._log() as table:
+            is_there = table is not None
+        if not is_there:
             make_folder(self.path)
             try:
                 DeltaTable.create(

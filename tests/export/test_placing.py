@@ -1,5 +1,6 @@
 """Links to the kept videos, and copies of them."""
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ocr_assets.export.placing import JudgedVideo, placed_name
+from ocr_assets.export.placing import JudgedVideo, ensure_apart, placed_name
+from ocr_assets.export.request import ExportError
 from ocr_assets.video.fingerprint import fingerprint
 from tests.export.conftest import KEPT_NAMES, Filtered
 from tests.export.test_formats import export, json_lines
@@ -19,6 +21,8 @@ from tests.faults import Fault, build
 from tests.pipeline import DAY, NEXT_DAY
 
 HOWS = ["--link", "--copy"]
+ID = "0123456789abcdef" * 2
+LONG = "ä" * 125
 
 
 def found_in(folder: Path) -> set[bytes]:
@@ -161,11 +165,79 @@ def test_what_others_have_put_there_is_not_overwritten(
     assert len(json_lines(out)) == len(KEPT_NAMES) - 1
 
 
-def test_videos_may_be_copied_to_where_they_are(filtered: Filtered, tmp_path: Path) -> None:
-    out = tmp_path / "kept.jsonl"
-    chosen = ("--format", "jsonl", "--date", DAY, "--copy", str(filtered.videos))
-    assert export(filtered, out, *chosen) == 0
-    assert out.read_text() == filtered.kept_lines(DAY)
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize(
+    ("day", "folder", "problem"),
+    [
+        (DAY, ".", "holds the videos that were judged, in "),
+        (DAY, "..", "holds the videos that were judged, in "),
+        (DAY, DAY, "holds the videos that were judged, in "),
+        (DAY, f"{DAY}/deep", f"/{DAY}, where the videos that were judged were found"),
+        (DAY, f"{DAY}/new folder", f"/{DAY}, where the videos that were judged were found"),
+        (NEXT_DAY, ".", "holds the videos that were judged, in "),
+        (NEXT_DAY, "clips/b", "/clips/b"),
+    ],
+)
+def test_the_source_is_refused_before_anything_is_written(
+    filtered: Filtered,
+    tmp_path: Path,
+    how: str,
+    day: str,
+    folder: str,
+    problem: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = tmp_path / "link to the source"
+    source.symlink_to(filtered.videos)
+    before = found_in(filtered.videos)
+    out, chosen = tmp_path / "kept.jsonl", source / folder
+    was_there = chosen.exists()
+    assert export(filtered, out, "--format", "jsonl", "--date", day, how, str(chosen)) == 1
+    (line,) = shown(capsys)
+    assert line.startswith(f"ocr-assets: {chosen} ")
+    assert problem in line
+    assert line.endswith("; choose another folder for --link or --copy")
+    assert not out.exists()
+    assert chosen.exists() == was_there
+    assert found_in(filtered.videos) == before
+
+
+def test_links_go_beside_the_copies_of_another_export(filtered: Filtered, tmp_path: Path) -> None:
+    out, folder = tmp_path / "kept.jsonl", tmp_path / "kept"
+    chosen = ("--format", "jsonl", "--date", DAY, "--force")
+    for how in (*HOWS[::-1], *HOWS):
+        assert export(filtered, out, *chosen, how, str(folder)) == 0
+    links = [path for path in folder.rglob("*.mp4") if path.is_symlink()]
+    assert (len(links), len(found_in(folder))) == (len(KEPT_NAMES), 2 * len(KEPT_NAMES))
+
+
+@pytest.mark.parametrize(
+    ("path", "sample_id", "folder", "is_refused"),
+    [
+        # a folder a day
+        (f"/v/{DAY}/a.mp4", f"{DAY}/a.mp4", "/v", True),
+        (f"/v/{DAY}/a.mp4", f"{DAY}/a.mp4", f"/v/{DAY}/b", True),
+        (f"/v/{DAY}/a.mp4", f"{DAY}/a.mp4", "/v/kept", False),
+        (f"/v/{DAY}/a.mp4", f"{DAY}/a.mp4", f"/v/{DAY} kept", False),
+        # all of a folder
+        ("/v/a/b.mp4", "a/b.mp4", "/v", True),
+        ("/v/a/b.mp4", "a/b.mp4", "/", True),
+        ("/v/a/b.mp4", "a/b.mp4", "/v/kept", True),
+        ("/v/a/b.mp4", "a/b.mp4", "/kept", False),
+        ("/v/\udcff.mp4", r"\xff.mp4//not UTF-8", "/v/kept", True),
+        ("/a.mp4", "a.mp4", "/kept", True),
+        # the samples of a JSONL
+        ("/v/clips/a.mp4", f"{DAY}.jsonl:1", "/v", True),
+        ("/v/clips/a.mp4", f"{DAY}.jsonl:1", "/v/clips/kept", False),
+    ],
+)
+def test_a_folder_is_apart_if_no_run_would_list_what_is_put_there(
+    path: str, sample_id: str, folder: str, is_refused: bool
+) -> None:
+    video = JudgedVideo(path, ID, dt.date.fromisoformat(DAY), sample_id)
+    refused = pytest.raises(ExportError, match="choose another folder")
+    with refused if is_refused else contextlib.nullcontext():
+        ensure_apart(Path(folder), [video])
 
 
 def test_an_export_that_was_killed_leaves_no_output_and_can_be_run_again(
@@ -186,10 +258,6 @@ def test_an_export_that_was_killed_leaves_no_output_and_can_be_run_again(
     summary = json.loads(again.stdout)
     assert (summary["placed"], summary["already_there"]) == (len(KEPT_NAMES) - 2, 2)
     assert len(json_lines(out)) == len(KEPT_NAMES)
-
-
-ID = "0123456789abcdef" * 2
-LONG = "ä" * 125
 
 
 @pytest.mark.parametrize(

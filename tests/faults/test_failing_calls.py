@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import Fault, Forks
-from tests.faults.work import KEY, NEW, OLD, clean_up, committed, files, numbers, write
+from tests.faults.work import KEY, NEW, OLD, clean_up, committed, files, numbers, read, write
 
 ALLOCATING = ("create", "write", "sync", "link", "mkdir")
 NAMING = ("create", "rename", "link", "unlink", "mkdir")
@@ -70,3 +70,21 @@ def test_a_failing_call_is_told_clearly_and_readers_see_the_old_or_the_new_rows(
         shutil.rmtree(root)
         (tmp_path / "calls").unlink()
     assert at > 15
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("file", ["date=*/part-*", "_delta_log/*.json"])
+def test_a_file_that_the_storage_does_not_give_is_no_damage(
+    forks: Forks, tmp_path: Path, file: str, error: int
+) -> None:
+    write(tmp_path, None, OLD)
+    fault = Fault(
+        tmp_path, "fail", times=0, error=error, calls=("open",), matching=f"*/numbers/{file}"
+    )
+    outcome = forks.run(read, tmp_path, fault=fault)
+    assert outcome.error in ("OSError", "PermissionError")
+    assert os.strerror(error) in outcome.says
+    assert str(tmp_path / "numbers" / file.partition("*")[0].rstrip("/=")) in outcome.says
+    assert f". What to do: {FAULTS[error][2]}, then re-execute" in outcome.says
+    assert outcome.is_retried == (error in RETRIED)
+    assert read(tmp_path) == OLD

@@ -63,6 +63,12 @@ def numbers(root: Path) -> list[int]:
     return found
 
 
+def read(root: Path) -> list[int]:
+    """The same, for whoever wants to know what is wrong otherwise."""
+    with table(root).reading(DAY):
+        return table(root).scan(DAY).collect()["number"].to_list()
+
+
 def clean_up(root: Path) -> None:
     """As if everything were older than the retention."""
     clean(table(root).path, dt.timedelta(0))
