@@ -19,7 +19,7 @@ from ocr_assets.coverage import METRICS
 from ocr_assets.partitions import daily, partition_dates
 from ocr_assets.plain_text import code_span
 from ocr_assets.reasons import Status
-from ocr_assets.reports.about import about_page, dataset_digest
+from ocr_assets.reports.about import about_report, dataset_digest
 from ocr_assets.reports.coverage_page import summary
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import addressable
@@ -288,7 +288,7 @@ def report_is_of_the_dataset(tables: Tables, date: dt.date) -> dg.AssetCheckResu
     rows = tables.filtered_dataset.scan(date)
     samples = rows.select("sample_id", "verdict", "rule").collect()
     path = settings.coverage_report(addressable(tables.root), date)
-    about = about_page(path.read_text("utf-8")) if path.is_file() else None
+    about = about_report(path)
     passed = about is not None and about.dataset == dataset_digest(samples)
     if passed:
         description = summary(samples, rule_in_use(samples, date))

@@ -25,7 +25,6 @@ ZONES = {
     "centre_ratio": ((1, 1),),
 }
 STATIC = "static_text_ratio"
-PLACE_RATIOS = (*ZONES, STATIC)
 
 # The detector puts a box around the same text in another frame a few pixels elsewhere.
 TOLERANCE_OF_TEXT_SIZE = 0.25

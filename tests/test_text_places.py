@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from ocr_assets.coverage import union_area_ratio
 from ocr_assets.ocr.boxes import TextBox, quad_box, rect_box
 from ocr_assets.tables.box_columns import boxes_column
-from ocr_assets.text_places import PLACE_RATIOS, place_ratios
+from ocr_assets.text_places import STATIC, ZONES, place_ratios
 
 WIDTH, HEIGHT = 400, 200
 MARK = rect_box(300, 390, 5, 25)
+PLACE_RATIOS = (*ZONES, STATIC)
 
 
 def frames(*videos: Sequence[Sequence[TextBox]]) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from ocr_assets.assets.metadata import TABLE
 from ocr_assets.configured import value_set
 from ocr_assets.coverage import METRICS, FilterRule
 from ocr_assets.instance import latest_materialization, metadata_values
-from ocr_assets.reports.about import Reported, about_page, numbers
+from ocr_assets.reports.about import Reported, about_report, numbers
 from ocr_assets.reports.charts import markdown_picture, overview_chart
 from ocr_assets.reports.costs import STAGES
 from ocr_assets.reports.coverage_page import CoverageReport, coverage_html
@@ -69,7 +69,7 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}
     pictures = _pictures(context, date, video_ids, tables)
     path = settings.coverage_report(addressable(tables.root), date)
-    earlier = about_page(path.read_text("utf-8")) if path.is_file() else None
+    earlier = about_report(path)
     report = CoverageReport(
         date=date.isoformat(),
         data=str(addressable(tables.root)),

@@ -5,7 +5,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -36,13 +37,12 @@ class About:
     dataset: str
     reported: Mapping[str, Reported]
 
-    def as_object(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
 
-
-def about_page(html: str) -> About | None:
-    """What a report says of itself; None if this is no report, or of an earlier version."""
+def about_report(path: Path) -> About | None:
+    """What a report says of itself; None if it is not there, or of an earlier version."""
+    if not path.is_file():
+        return None
+    html = path.read_text("utf-8")
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     about = json.loads(data[1]).get("about") if data else None
     if about is None:

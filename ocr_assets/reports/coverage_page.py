@@ -8,7 +8,7 @@ import re
 import shlex
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
@@ -229,7 +229,7 @@ def _data(report: CoverageReport, shown: _Shown, metrics: list[Row]) -> Row:
     grid, profiles = fitting_profiles(report.samples, report.rule)
     without_videos = report.samples.filter(pl.col("paths").list.len() == 0)
     return {
-        "about": About(dataset_digest(report.samples), report.reported).as_object(),
+        "about": asdict(About(dataset_digest(report.samples), report.reported)),
         "rule": {
             "metric": report.rule.metric,
             "any_or_all": report.rule.any_or_all,
@@ -249,7 +249,7 @@ def _data(report: CoverageReport, shown: _Shown, metrics: list[Row]) -> Row:
             charts.histogram_chart(report.bins[report.rule.metric], report.rule)
         ),
         "heat_map": charts.vega(charts.heat_map_chart(report.heat_map)),
-        "command": (f"ocr-assets explore --data {shlex.quote(report.data)} --date {report.date}"),
+        "command": f"ocr-assets explore --data {shlex.quote(report.data)} --date {report.date}",
     }
 
 

@@ -249,9 +249,9 @@ class PartitionedTable:
 
     def open_for_writing(self) -> DeltaTable:
         """The table, created if it is not there yet."""
-        with self._log() as table:
-            is_there = table is not None
-        if not is_there:
+        with self._log() as found:
+            table = found
+        if table is None:
             make_folder(self.path)
             try:
                 DeltaTable.create(
@@ -267,7 +267,8 @@ class PartitionedTable:
                 # Another process created it in the same moment.
             sync(self.path)
             sync_log(self.path, since=-1)
-        return self._with_new_columns(DeltaTable(self.uri))
+            table = DeltaTable(self.uri)
+        return self._with_new_columns(table)
 
     def _with_new_columns(self, table: DeltaTable) -> DeltaTable:
         """Adds to a table of an earlier version the columns that its schema has gained since."""
