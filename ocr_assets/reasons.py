@@ -30,6 +30,7 @@ class Status(StrEnum):
     NO_FRAMES = "no_frames"
     TOO_FEW_FRAMES = "too_few_frames"
     DETECTOR_FAILED = "detector_failed"
+    WORKER_DIED = "worker_died"
 
     @property
     def meaning(self) -> str:
@@ -63,6 +64,7 @@ MEANINGS = {
     Status.NO_FRAMES: "no frame was sampled",
     Status.TOO_FEW_FRAMES: "one frame was sampled, and `static_text_ratio` needs two",
     Status.DETECTOR_FAILED: "the detector failed on one of its frames",
+    Status.WORKER_DIED: "whatever worked on it, on a cluster, died each time it was tried",
 }
 
 

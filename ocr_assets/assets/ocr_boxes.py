@@ -1,28 +1,28 @@
 """The text on the sampled frames."""
 
 import datetime as dt
-import functools
 import hashlib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from ocr_assets import settings
-from ocr_assets.ahead import ahead
-from ocr_assets.assets.box_rows import DayOfBoxes
+from ocr_assets.assets.covered_frames import covered_frames_markdown
 from ocr_assets.assets.daily_asset import daily_asset, each_day, run_of
+from ocr_assets.assets.day_of_frames import DayOfFrames, UnitsOfBoxes
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
-from ocr_assets.assets.reused_boxes import ReusedBoxes
+from ocr_assets.compute.boxes_work import BoxesWork
+from ocr_assets.compute.interface import Compute
+from ocr_assets.compute.known_boxes import KnownBoxes
+from ocr_assets.compute.most_covered import MostCovered
+from ocr_assets.compute.observer import Observer
 from ocr_assets.configured import asset_config
-from ocr_assets.ocr.pipeline import detect_frames
 from ocr_assets.ocr.reader import Tally
 from ocr_assets.ocr.weights import DETECTOR_FILE, SHA256
 from ocr_assets.progress import Progress
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.schemas import OcrBoxes
@@ -49,6 +49,7 @@ class OcrBoxesConfig(dg.Config):
 def ocr_boxes(
     context: dg.AssetExecutionContext,
     config: OcrBoxesConfig,
+    compute: ComputeResource,
     easyocr: EasyOCRResource,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
@@ -57,74 +58,81 @@ def ocr_boxes(
     A frame without text has a row without boxes. The boxes are kept, not only the shares, so that
     thresholds can change without any text being looked for again.
     """
-    return each_day(context, lambda date: _find_text(context, date, config, easyocr, tables))
+    return each_day(context, lambda date: _find_text(context, date, config, compute.engine(), easyocr, tables))
 
 
 def _find_text(
     context: dg.AssetExecutionContext,
     date: dt.date,
     config: OcrBoxesConfig,
+    compute: Compute,
     easyocr: EasyOCRResource,
     tables: Tables,
 ) -> dict[str, Any]:
-    paths = tables.sampled_frames.parts(date)
+    day = DayOfFrames.read(tables.sampled_frames, date)
     key = _detection_key(easyocr)
-    parts = _parts_of_the_day(tables, paths, date)
-    made_from = _made_from(parts, key)
-    frames = _frames(parts)
+    made_from = hashlib.sha256(f"{key} {day.digest}".encode()).hexdigest()
+    frames = sum(day.frames)
     if _is_retry(context) and tables.ocr_boxes.made_from(date) == made_from:
         detected = _count_detected(tables, date)
         context.log.info(f"{date} was done by an earlier try, {detected} frames")
         return {
             **written(tables.ocr_boxes, date, tables.ocr_boxes.row_count(date)),
             "frames": detected,
-            "failed": frames.height - detected,
+            "failed": frames - detected,
         }
     days = partitions_to_reuse(
         tables.ocr_boxes,
         tables.video_manifest,
         date,
         config.reuse_days,
-        frames["video_id"].unique().to_list(),
+        tables.sampled_frames.scan(date).select("video_id"),
     )
-    known = ReusedBoxes(tables.ocr_boxes, days, key, frames["image_hash"].drop_nulls().unique())
-    with (
-        easyocr.session(context.log.info, f"ocr_boxes of {date}") as session,
-        tables.ocr_boxes.replace(date, made_from=made_from) as writer,
-        ThreadPoolExecutor(1, thread_name_prefix="frames reader") as reader,
-    ):
-        left = frames
-        if writer.resumed_parts:
-            left = _frames(parts[writer.resumed_parts :])
-            done = frames.height - left.height
-            context.log.info(f"{done} of {frames.height} frames were done by an earlier try")
-        unknown = left.height - known.count(left["image_hash"])
+    reused, failed = 0, 0
+    tally, most_covered = Tally(), MostCovered()
+    with tables.ocr_boxes.replace(date, made_from=made_from) as writer:
+        finished = writer.take_over_units()
+        resumed = writer.resumed("frame_index", "error").drop_nulls()
+        left = [number for number in range(len(day.parts)) if number not in finished]
+        if finished:
+            done = frames - sum(day.frames[number] for number in left)
+            context.log.info(f"{done} of {frames} frames were done by an earlier try")
+        known = KnownBoxes(tables.ocr_boxes, days, key, day.sorted_numbers(left))
+        unknown = sum(day.frames[number] for number in left) - known.count
         progress = Progress(context.log.info, "frames", total=unknown)
-        day = DayOfBoxes(key, known, _repeated(left), progress)
-        read = functools.partial(_read_part, tables, date)
-        left_paths = paths[writer.resumed_parts :]
-        for part in detect_frames(
-            ((part, part.to_do) for part in map(day.part, ahead(reader, read, left_paths, most=1))),
-            session,
+        work = BoxesWork(
+            tables.sampled_frames,
+            tables.ocr_boxes,
+            date,
+            writer.place,
+            key,
             easyocr.thresholds(),
             easyocr.max_batch_frames,
-        ):
-            writer.append(part.frame())
-            writer.end_part()
-    detected = _count_detected(tables, date)
-    failed = frames.height - detected
+        )
+        units = UnitsOfBoxes(tables.sampled_frames, date, day, left, known)
+        observer = Observer(progress.advance, context.log.info)
+        for one in compute.detect(work, units, observer, easyocr, f"ocr_boxes of {date}"):
+            writer.add_unit(one.unit, one.parts)
+            units.finished(one.unit, tables.ocr_boxes.path / one.parts[0].relative)
+            reused += one.reused
+            failed += one.failed
+            tally.add(one.tally)
+            most_covered.consider(one.most_covered)
+    failed += resumed.height
+    detected = frames - failed
     context.log.info(
-        f"{detected} frames, {progress.rate:.1f}/s, {failed} failed, {day.reused} known already; "
-        f"{session.tally.sentence()}"
+        f"{detected} frames, {progress.rate:.1f}/s, {failed} failed, {reused} known already; "
+        f"{tally.sentence()}"
     )
+    sheet = covered_frames_markdown(tables.sampled_frames, date, most_covered.in_order())
     return {
         **written(tables.ocr_boxes, date, writer.row_count),
         "frames": detected,
         "failed": failed,
-        "frames_reused": day.reused,
+        "frames_reused": reused,
         **({"frames_per_second": progress.rate} if progress.done else {}),
-        **_device_metadata(session.tally),
-        "most_covered_frames": dg.MetadataValue.md(day.sheet.markdown()),
+        **_device_metadata(tally),
+        "most_covered_frames": dg.MetadataValue.md(sheet),
     }
 
 
@@ -132,27 +140,6 @@ def _is_retry(context: dg.AssetExecutionContext) -> bool:
     """Whether this step was tried before, in this run or in the one that it is to complete."""
     run = run_of(context)
     return run is not None and (context.retry_number > 0 or settings.FROM_FAILURE_TAG in run.tags)
-
-
-def _parts_of_the_day(tables: Tables, paths: Iterable[Path], date: dt.date) -> list[pl.DataFrame]:
-    """What tells the rows of each part apart, without what makes them large."""
-    columns = ("video_id", "frame_index", "image_hash", "error")
-    parts = [tables.sampled_frames.scan_part(path, date).select(columns) for path in paths]
-    with tables.sampled_frames.reading(date):
-        return pl.collect_all(parts)
-
-
-def _frames(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Video and hash of every frame."""
-    empty = pl.DataFrame(schema={"video_id": pl.String, "image_hash": pl.String})
-    frames = [part.filter(pl.col("error").is_null()).select(empty.columns) for part in parts]
-    return pl.concat([empty, *frames])
-
-
-def _repeated(frames: pl.DataFrame) -> set[str]:
-    """The hashes of pictures that the day has more than once."""
-    hashes = frames["image_hash"].drop_nulls()
-    return {*hashes.filter(hashes.is_duplicated())}
 
 
 def _count_detected(tables: Tables, date: dt.date) -> int:
@@ -170,22 +157,6 @@ def _detection_key(easyocr: EasyOCRResource) -> str:
     weights = SHA256[DETECTOR_FILE]
     parts = (CODE_VERSION, weights, model.precision, languages, easyocr.thresholds())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _made_from(parts: Sequence[pl.DataFrame], key: str) -> str:
-    """What the boxes are made from and how, so that an interrupted step can be taken up.
-
-    By content: frames that were sampled again in the same way are the same frames.
-    """
-    digest = hashlib.sha256(key.encode())
-    for part in parts:
-        digest.update(part.write_csv().encode())  # its header tells where a part begins
-    return digest.hexdigest()
-
-
-def _read_part(tables: Tables, date: dt.date, path: Path) -> list[dict[str, Any]]:
-    with tables.sampled_frames.reading(date):
-        return tables.sampled_frames.scan_part(path, date).collect().to_dicts()
 
 
 def _device_metadata(tally: Tally) -> dict[str, Any]:

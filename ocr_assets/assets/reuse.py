@@ -1,7 +1,6 @@
 """In which partitions there may be work that need not be done again."""
 
 import datetime as dt
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def partitions_to_reuse(
     manifest: PartitionedTable,
     date: dt.date,
     reuse_days: int | None,
-    video_ids: Collection[str],
+    videos: pl.LazyFrame,
 ) -> dict[dt.date, list[Path]]:
     """The partitions of a table that may hold work on the same videos, and their part files.
 
@@ -46,7 +45,7 @@ def partitions_to_reuse(
         manifest: `video_manifest`.
         date: The partition that is to be made; as it is now, it counts as well.
         reuse_days: How many days before and after it to look; None for nowhere.
-        video_ids: Its videos.
+        videos: Its videos, in the column `video_id`.
 
     Returns:
         Part files by day, the nearest day first.
@@ -57,8 +56,7 @@ def partitions_to_reuse(
     others = manifest.scan_near(date, reuse_days) if near.keys() - {date} else None
     if others is None:
         return {day: near[day] for day in near if day == date}
-    wanted = pl.LazyFrame({"video_id": [*video_ids]}, schema={"video_id": pl.String})
-    common = others.join(wanted, on="video_id", how="semi").select("date").unique()
+    common = others.join(videos, on="video_id", how="semi").select("date").unique()
     try:
         days = {date, *common.collect().to_series()}
     except UNREADABLE_PART:

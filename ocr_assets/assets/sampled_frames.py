@@ -34,6 +34,7 @@ from ocr_assets.video.sampling import SamplingRule, sampling_key
 # A third of what frames of real clips take on average in lossless WebP, so that nothing is refused
 # that would fit.
 LEAST_BYTES_A_PIXEL = 0.25
+MEAN_BYTES_A_PIXEL = 0.75
 
 
 @asset_config("sampled_frames")
@@ -81,6 +82,7 @@ class SampledFramesConfig(dg.Config):
 def sampled_frames(
     context: dg.AssetExecutionContext,
     config: SampledFramesConfig,
+    compute: ComputeResource,
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
@@ -89,13 +91,14 @@ def sampled_frames(
     Three a video unless configured otherwise, upright, with the time at which they are shown. A
     video that cannot be decoded has one row with its `status` and reason instead.
     """
-    return each_day(context, lambda date: _sample(context, date, config, decoder, tables))
+    return each_day(context, lambda date: _sample(context, date, config, compute.engine(), decoder, tables))
 
 
 def _sample(
     context: dg.AssetExecutionContext,
     date: dt.date,
     config: SampledFramesConfig,
+    compute: Compute,
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dict[str, Any]:
@@ -105,55 +108,58 @@ def _sample(
             tables.video_manifest.scan(date)
             .filter(pl.col("status") == Status.OK, pl.col("video_id").is_not_null())
             .unique("video_id", keep="first", maintain_order=True)
+            .select(
+                *("video_id", "path", "path_bytes"),
+                *("width", "height", "duration_seconds", "frame_count"),
+            )
             .collect()
         )
     needed_bytes = _least_bytes(videos, rule)
     ensure_space(tables.sampled_frames.path, needed_bytes, f"the frames of {date} by estimate")
     key = sampling_key(rule)
+    size = PartSize(config.part_max_frames, config.part_max_bytes)
     video_ids = videos["video_id"].to_list()
-    made_from = hashlib.sha256(repr((video_ids, key, decoder.limits())).encode()).hexdigest()
+    made_from = hashlib.sha256(
+        repr((video_ids, key, decoder.limits(), size)).encode()
+    ).hexdigest()
     days = partitions_to_reuse(
-        tables.sampled_frames, tables.video_manifest, date, config.reuse_days, video_ids
+        tables.sampled_frames,
+        tables.video_manifest,
+        date,
+        config.reuse_days,
+        videos.lazy().select("video_id"),
     )
-    reused = ReusedFrames(tables.sampled_frames, days, key, video_ids)
+    sampled = find_frames(tables.sampled_frames, days, key, video_ids)
+    units = [*_units(videos, sampled, rule, size)]
     first_frames = FirstFrames(video_ids)
-    videos_reused = 0
-    with (
-        tables.sampled_frames.replace(
-            date, PartSize(config.part_max_frames, config.part_max_bytes), made_from=made_from
-        ) as writer,
-        decoder.workers(worker_count(config.decode_workers)) as workers,
-    ):
-        resumed = writer.resumed("video_id", "error")
-        failed = resumed.height - resumed["error"].null_count()
-        done, rows_done = _where_to_go_on(resumed)
-        if resumed.height:
+    failed, reused = 0, 0
+    with tables.sampled_frames.replace(date, made_from=made_from) as writer:
+        finished = writer.take_over_units()
+        failed += writer.resumed("error").drop_nulls().height
+        left = [unit for unit in units if unit.number not in finished]
+        to_do = sum(len(unit.videos) for unit in left)
+        if finished:
+            done = videos.height - to_do
             context.log.info(f"{done} of {videos.height} videos were done by an earlier try")
-        names = videos.select("video_id", "path", "path_bytes")
-        to_do = [
-            (video_id, stored_path(path, data)) for video_id, path, data in names[done:].iter_rows()
-        ]
-        progress = Progress(context.log.info, "videos", total=len(to_do))
-        decoded = workers.sample((path for one, path in to_do if one not in reused), rule)
-        for video_id, path in to_do:
-            if video_id not in reused:
-                rows = _rows(video_id, next(decoded), key)
-            else:
-                try:
-                    rows = reused.rows(video_id)
-                    videos_reused += 1
-                except FramesGoneError as error:
-                    context.log.warning(f"frames of {path!r} are decoded again: {error}")
-                    rows = _decoded_again(video_id, path, rule, key, decoder)
-            for row in itertools.islice(rows, rows_done, None):
-                failed += row["error"].null_count() == 0
-                first_frames.consider(row, path)
-                writer.append(row)
-            rows_done = 0
-            progress.advance()
+        progress = Progress(context.log.info, "videos", total=to_do)
+        work = FramesWork(
+            tables.sampled_frames,
+            writer.place,
+            size,
+            rule,
+            key,
+            decoder.limits(),
+            worker_count(config.decode_workers),
+        )
+        observer = Observer(progress.advance, context.log.info)
+        for one in compute.sample(work, left, observer):
+            writer.add_unit(one.unit, one.parts)
+            first_frames.look(tables.sampled_frames, date, units[one.unit], one.parts)
+            failed += one.failed
+            reused += one.reused
     frames = writer.row_count - failed
     context.log.info(
-        f"{frames} frames of {videos.height} videos, {videos_reused} of them sampled before, "
+        f"{frames} frames of {videos.height} videos, {reused} of them sampled before, "
         f"{failed} failed"
     )
     return {
@@ -161,61 +167,47 @@ def _sample(
         "videos": videos.height,
         "frames": frames,
         "videos_failed": failed,
-        "videos_reused": videos_reused,
+        "videos_reused": reused,
         **({"videos_per_second": progress.rate} if progress.done else {}),
         "first_frames": dg.MetadataValue.md(first_frames.markdown()),
     }
 
 
+def _units(
+    videos: pl.DataFrame,
+    sampled: Mapping[str, FramePlaces],
+    rule: SamplingRule,
+    size: PartSize,
+) -> Iterator[FramesUnit]:
+    """Videos in groups whose frames take about a part, as far as the manifest tells."""
+    frames = _frames_expected(rule).fill_null(rule.frame_sample_num).ceil().alias("frames")
+    pixels = (pl.col("width") * pl.col("height").cast(pl.Int64)).fill_null(0).alias("pixels")
+    columns = videos.select("video_id", "path", "path_bytes", frames, pixels)
+    group: list[VideoToSample] = []
+    rows, number, number_bytes = 0.0, 0, 0.0
+    for video_id, path, path_bytes, expected, of_each in columns.iter_rows():
+        expected_bytes = MEAN_BYTES_A_PIXEL * of_each * expected
+        if group and (
+            rows + expected > size.rows or number_bytes + expected_bytes > size.bytes
+        ):
+            yield FramesUnit(number, tuple(group))
+            group, rows, number_bytes, number = [], 0.0, 0.0, number + 1
+        places = tuple(sampled.get(video_id, ()))
+        group.append(VideoToSample(video_id, stored_path(path, path_bytes), places))
+        rows += expected
+        number_bytes += expected_bytes
+    if group:
+        yield FramesUnit(number, tuple(group))
+
+
 def _least_bytes(videos: pl.DataFrame, rule: SamplingRule) -> int:
     """What the frames of videos take at least, as far as the manifest tells."""
-    every = rule.sample_every_seconds
-    wanted = rule.frame_sample_num if every is None else pl.col("duration_seconds") / every
-    frames = pl.min_horizontal("frame_count", wanted)
+    frames = _frames_expected(rule)
     pixels = videos.select((pl.col("width") * pl.col("height").cast(pl.Int64) * frames).sum())
     return int(LEAST_BYTES_A_PIXEL * (pixels.item() or 0))
 
 
-def _where_to_go_on(resumed: pl.DataFrame) -> tuple[int, int]:
-    """How many videos are done in an earlier try's rows, and how many rows the next one has there.
-
-    Whether the last video is done shows only if it ends in an error.
-    """
-    videos = resumed["video_id"].n_unique()
-    if videos == 0 or resumed["error"][-1] is not None:
-        return videos, 0
-    return videos - 1, resumed.filter(pl.col("video_id") == resumed["video_id"][-1]).height
-
-
-def _rows(video_id: str, frames: Iterator[EncodedFrame], key: str) -> Iterator[pl.DataFrame]:
-    """A row for every frame, and one with the reason if the video cannot be read to the end."""
-    try:
-        for frame in frames:
-            yield _row(
-                video_id=video_id,
-                frame_index=frame.index,
-                pts=frame.pts,
-                timestamp_seconds=frame.timestamp_seconds,
-                width=frame.width,
-                height=frame.height,
-                image=frame.image.data,
-                image_format=frame.image.format,
-                image_hash=frame.image_hash,
-                sampling_key=key,
-                status=Status.OK,
-            )
-    except UnreadableVideoError as error:
-        yield _row(video_id=video_id, status=error.fault.status, error=error.fault.message)
-
-
-def _decoded_again(
-    video_id: str, path: str, rule: SamplingRule, key: str, decoder: VideoDecoder
-) -> Iterator[pl.DataFrame]:
-    """By a process of its own, since those of the step are at work on others in their order."""
-    with decoder.workers(1) as workers:
-        yield from _rows(video_id, next(workers.sample([path], rule)), key)
-
-
-def _row(**values: object) -> pl.DataFrame:
-    schema = SampledFrames.create_empty().drop("date").schema
-    return pl.DataFrame([dict.fromkeys(schema) | values], schema=schema)
+def _frames_expected(rule: SamplingRule) -> pl.Expr:
+    every = rule.sample_every_seconds
+    wanted = rule.frame_sample_num if every is None else pl.col("duration_seconds") / every
+    return pl.min_horizontal("frame_count", wanted)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from ocr_assets.gpu import host
 from ocr_assets.gpu.admission import LeaseRefusedError
@@ -65,6 +66,38 @@ class Tally:
         """Share of the frames that were detected on the CPU though a GPU was preferred."""
         on_cpu = self.frames[CPU] if self.gpu_preferred else 0
         return on_cpu / max(self.frames.total(), 1)
+
+    def copy(self) -> Self:
+        """As it is now."""
+        return dataclasses.replace(self, frames=Counter(self.frames))
+
+    def since(self, before: "Tally") -> "Tally":
+        """What has happened since an earlier copy; the sizes are the largest ever."""
+        # Below 0 where a frame went to another device after it was counted.
+        frames = {device: self.frames[device] - before.frames[device] for device in self.frames}
+        return Tally(
+            Counter(frames),
+            self.gpu_preferred,
+            self.out_of_memory - before.out_of_memory,
+            self.halvings - before.halvings,
+            self.moves - before.moves,
+            self.waits - before.waits,
+            self.wait_seconds - before.wait_seconds,
+            self.peak_bytes,
+            self.lease_bytes,
+        )
+
+    def add(self, other: "Tally") -> None:
+        """Counts what has happened to other frames as well."""
+        self.frames.update(other.frames)
+        self.gpu_preferred |= other.gpu_preferred
+        self.out_of_memory += other.out_of_memory
+        self.halvings += other.halvings
+        self.moves += other.moves
+        self.waits += other.waits
+        self.wait_seconds += other.wait_seconds
+        self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+        self.lease_bytes = max(self.lease_bytes, other.lease_bytes)
 
     def sentence(self) -> str:
         """For the log: `30 on cuda:0, 10 on cpu; moves between devices: 2; waits: 1, 12 s`."""

@@ -1,4 +1,4 @@
-"""Frames, small and side by side: those with the most text with their boxes drawn, or any."""
+"""Frames, small and side by side, with their boxes drawn."""
 
 import base64
 from collections.abc import Sequence
@@ -14,57 +14,6 @@ CELL_WIDTH, CELL_HEIGHT = 256, 192
 COLUMNS = 3
 JPEG_QUALITIES = (70, 40, 20, 10)
 MAX_BYTES = 50_000  # it is kept in the event log
-
-
-class ContactSheet:
-    """Keeps the most covered frame of each of the most covered videos, as pictures of one cell."""
-
-    def __init__(self, size: int = 6) -> None:
-        """Begins an empty sheet.
-
-        Args:
-            size: Most frames on the sheet.
-        """
-        self._size = size
-        self._cells: dict[str, tuple[float, NDArray[np.uint8]]] = {}
-
-    def wants(self, ratio: float, video_id: str) -> bool:
-        """Whether a frame of that video, so covered, is among the most covered ones so far."""
-        shown = self._cells.get(video_id)
-        if shown is not None:
-            return ratio > shown[0]
-        return len(self._cells) < self._size or ratio > min(
-            covered for covered, _ in self._cells.values()
-        )
-
-    def consider(
-        self, rgb: NDArray[np.uint8], boxes: Sequence[TextBox], ratio: float, video_id: str
-    ) -> None:
-        """Takes a frame if it is among the most covered ones so far.
-
-        Args:
-            rgb: uint8, (height, width, 3), RGB.
-            boxes: What to draw.
-            ratio: How covered it is.
-            video_id: Of each video, one frame is shown.
-        """
-        if not self.wants(ratio, video_id):
-            return
-        if video_id not in self._cells and len(self._cells) == self._size:
-            del self._cells[min(self._cells, key=lambda key: self._cells[key][0])]
-        self._cells[video_id] = (
-            ratio,
-            frame_cell(rgb, boxes, f"{ratio:.3f}  {video_id[:8]}"),
-        )
-
-    def jpeg(self) -> bytes:
-        """The sheet, most covered first, or nothing if no frame was seen."""
-        by_ratio = sorted(self._cells.values(), key=lambda item: -item[0])
-        return sheet_jpeg([cell for _, cell in by_ratio])
-
-    def markdown(self) -> str:
-        """The sheet as a picture within Markdown, some tens of KB."""
-        return sheet_markdown(self.jpeg(), "most covered frames")
 
 
 def sheet_jpeg(cells: Sequence[NDArray[np.uint8]]) -> bytes:
