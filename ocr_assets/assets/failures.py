@@ -13,13 +13,13 @@ from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.video_source import SourceMissingError
 from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.day_lock import DaysLockedError
-from ocr_assets.tables.partition_writer import PartitionConflictError
 from ocr_assets.tables.partitioned import (
     PartitionMissingError,
     PartitionOutdatedError,
     TableDamagedError,
 )
 from ocr_assets.tables.storage_errors import os_error, plain
+from ocr_assets.tables.unit_writer import PartitionConflictError
 
 # Errors of the operating system that will be the same a moment later.
 LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})

@@ -47,6 +47,7 @@ import dagster as dg
 import dataframely as dy
 
 from ocr_assets import settings
+from ocr_assets.tables.delta_log import folder_of
 from ocr_assets.tables.examples import example_markdown
 from ocr_assets.tables.partitioned import PartitionedTable
 
@@ -87,12 +88,11 @@ def column_schema(schema: type[dy.Schema]) -> dg.TableSchema:
 
 def written(table: PartitionedTable, date: dt.date, row_count: int) -> dict[str, dg.MetadataValue]:
     """Where a partition was written, how many rows it has and how large its files are."""
-    parts = table.parts(date)
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(row_count),
         TABLE: dg.MetadataValue.path(table.uri),
-        "partition_path": dg.MetadataValue.path(parts[0].parent),
-        "stored_bytes": dg.MetadataValue.int(sum(part.stat().st_size for part in parts)),
+        "partition_path": dg.MetadataValue.path(table.path / folder_of(date)),
+        "stored_bytes": dg.MetadataValue.int(table.stored(date).bytes),
     }
 
 

@@ -1,21 +1,24 @@
 """What a writer has finished and not committed yet, for whoever goes on or cleans up after it."""
 
+import dataclasses
 import datetime as dt
 import json
 import os
+import threading
 import time
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import polars as pl
-
+from ocr_assets.tables.part import Part
 from ocr_assets.tables.replace_file import replace_file
-from ocr_assets.tables.storage_errors import UNREADABLE_PART
 
 FOLDER = "_unfinished"  # Delta passes over what begins with an underscore
+# A note has all units, so that one a unit would take a time that grows with their square.
+NOTED_AT_ONCE = 64  # units, as long as there are no more
+TIMES_A_NOTE = 10  # as long as a note took, it is at least to the next one beyond that
 
-Parts = Sequence[tuple[str, int]]  # path relative to the table, and rows, of each
+Units = Mapping[int, tuple[Part, ...]]  # the parts of each
 
 
 class WriterTooLateError(RuntimeError):
@@ -28,28 +31,39 @@ class Note:
 
     Attributes:
         key: What the parts are made from and how; None: they are not to be resumed from.
-        parts: Relative path and rows of the parts finished so far, in order.
+        units: The units finished so far, with all parts of each.
         left_over: Names of files in the partition's folder that are of no use once the writer has
             committed: those it replaces, and what others have left there.
+        is_shared: Whether others may still leave parts of this writer there.
         written_at: When, in seconds since the epoch: the writer's last sign of life.
     """
 
     key: str | None
-    parts: Parts
+    units: Units
     left_over: list[str]
+    is_shared: bool
     written_at: float
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of all units, in order."""
+        return in_order(self.units)
 
     def names(self) -> set[str]:
         """The names of all files that it is about."""
-        return {*self.left_over, *(PurePosixPath(relative).name for relative, _ in self.parts)}
+        return {*self.left_over, *(part.name for part in self.parts)}
 
 
 class Checkpoint:
-    """Parts of one partition, each with its number of rows, that were made from the same input.
+    """Units of one partition, each with its parts, that were made from the same input.
 
-    It is kept up to date part by part, so that a process may die at any time. Every writer has one,
-    from before its first part until after its commit; its age is that of the writer's last sign of
-    life. See `cleaning` for what becomes of it when it is old.
+    It is kept up to date unit by unit, so that a process may die at any time: a few units at once,
+    beyond that with a delay in proportion to what it costs. Every writer has one, from before its
+    first part until after its commit; its age is that of the writer's last sign of life. See
+    `cleaning` for what becomes of it when it is old.
+
+    Attributes:
+        units: The units finished so far, with all parts of each.
     """
 
     def __init__(
@@ -59,8 +73,10 @@ class Checkpoint:
         writer_id: str,
         key: str | None,
         retention: dt.timedelta | None,
+        *,
+        is_shared: bool,
     ) -> None:
-        """Names a checkpoint; nothing is written before the first part.
+        """Names a checkpoint; nothing is written before it is begun.
 
         Args:
             table: The table's folder.
@@ -69,17 +85,26 @@ class Checkpoint:
             key: What the parts are made from and how; parts are reused under the same key alone.
                 None: there is nothing to be reused.
             retention: When it may be cleaned away; None: never.
+            is_shared: Whether other processes write parts for the writer, and may do so when it is
+                gone. It is kept until it is old, then.
         """
+        self.units: dict[int, tuple[Part, ...]] = {}
         self._table = table
         self._partition = partition
         self._key = key
         self._retention = retention
+        self._is_shared = is_shared
         self._path = table / FOLDER / f"{partition}-{writer_id}.json"
-        self._found: list[Path] = []
+        self._found: dict[Path, Note] = {}
         self._last_sign: float | None = None
+        self._is_begun = False
+        self._lock = threading.Lock()  # over what follows, and `units`
+        self._next_note = 0.0  # by time.monotonic()
+        self._delayed: threading.Timer | None = None
+        self._failed: Exception | None = None
 
-    def find(self, committed: Set[str]) -> Parts:
-        """Relative path and rows of the parts that an earlier writer left, in order.
+    def find(self, committed: Set[str]) -> None:
+        """Takes over the units that an earlier writer left.
 
         They are noted here at once, so that nobody cleans them away.
 
@@ -88,34 +113,85 @@ class Checkpoint:
                 one whose writer died between its commit and the end.
         """
         if self._key is None:
-            return []
+            return
         self._last_sign = time.time()
-        best: Parts = []
+        best: Units = {}
         for path in sorted((self._table / FOLDER).glob(f"{self._partition}-*.json")):
             note = read_note(path)
             if note is None or note.key != self._key or self._is_late(note.written_at):
                 continue
-            if any(PurePosixPath(relative).name in committed for relative, _ in note.parts):
-                _write_ended(path, note.left_over)
+            if any(part.name in committed for part in note.parts):
+                _write_ended(path, note.left_over, note.is_shared)
                 continue
-            self._found.append(path)
-            whole = all(_is_whole(self._table / relative, rows) for relative, rows in note.parts)
-            if whole and len(note.parts) > len(best):
-                best = note.parts
+            self._found[path] = note
+            if len(note.units) > len(best) and self._are_whole(note.parts):
+                best = note.units
         if best:
-            self.note(best)
-        return best
+            self.units = dict(best)
+            self.note()
 
-    def note(self, parts: Parts, left_over: Collection[str] = ()) -> None:
-        """Writes down the parts finished so far, and that the writer is alive.
+    def begin(self) -> None:
+        """From here on there may be something to clean away."""
+        if not self._is_begun:
+            self.note()
+
+    def add(self, unit: int, parts: Sequence[Part]) -> None:
+        """Notes that a unit is finished, now or in a moment.
+
+        Raises:
+            WriterTooLateError: As for `note`.
+            OSError: An earlier note that was to be written in a moment could not be.
+        """
+        with self._lock:
+            if self._failed is not None:
+                raise self._failed
+            self.units[unit] = tuple(parts)
+            wait_seconds = self._next_note - time.monotonic()
+            if len(self.units) <= NOTED_AT_ONCE or wait_seconds <= 0:
+                self._note()
+            elif self._delayed is None:
+                self._delayed = threading.Timer(wait_seconds, self._note_delayed)
+                self._delayed.daemon = True  # a writer that is never left must not keep its process
+                self._delayed.start()
+
+    def note(self, left_over: Collection[str] = ()) -> None:
+        """Writes down the units finished so far, and that the writer is alive.
 
         Args:
-            parts: Relative path and rows of each.
             left_over: See `Note`.
 
         Raises:
             WriterTooLateError: The sign of life before this one was too long ago.
         """
+        with self._lock:
+            self._note(left_over)
+
+    def leave(self) -> None:
+        """Notes what is finished and not noted; the writer stops without a commit.
+
+        Raises:
+            WriterTooLateError: As for `note`.
+            OSError: It cannot be written.
+        """
+        with self._lock:
+            if self._delayed is not None:
+                self._note()
+
+    def end(self, left_over: Collection[str]) -> None:
+        """The parts are in the table now, and what is left over waits to be cleaned away."""
+        _write_ended(self._path, left_over, self._is_shared)
+        for path, note in self._found.items():
+            _write_ended(path, (), note.is_shared)
+
+    def remove(self) -> None:
+        """There are no parts."""
+        with self._lock:
+            self._cancel_delayed()
+        if self._is_begun:
+            _write_ended(self._path, (), self._is_shared)
+
+    def _note(self, left_over: Collection[str] = ()) -> None:
+        self._cancel_delayed()
         now = time.time()
         if self._last_sign is not None and self._is_late(self._last_sign):
             raise WriterTooLateError(
@@ -123,18 +199,26 @@ class Checkpoint:
                 f"{(now - self._last_sign) / 86_400:.1f} days, so what was finished before may be "
                 "cleaned away by now"
             )
+        began = time.monotonic()
+        _write(self._path, self._key, self.units, left_over, self._is_shared)
+        self._is_begun = True
         self._last_sign = now
-        _write(self._path, self._key, parts, left_over)
+        ended = time.monotonic()
+        self._next_note = ended + TIMES_A_NOTE * (ended - began)
 
-    def end(self, left_over: Collection[str]) -> None:
-        """The parts are in the table now, and what is left over waits to be cleaned away."""
-        _write_ended(self._path, left_over)
-        for path in self._found:
-            path.unlink(missing_ok=True)
+    def _note_delayed(self) -> None:
+        with self._lock:
+            if self._delayed is not threading.current_thread():
+                return  # what it was to note is noted
+            try:
+                self._note()
+            except Exception as error:  # told to whoever adds the next unit
+                self._failed = error
 
-    def remove(self) -> None:
-        """There are no parts."""
-        self._path.unlink(missing_ok=True)
+    def _cancel_delayed(self) -> None:
+        if self._delayed is not None:
+            self._delayed.cancel()
+            self._delayed = None
 
     def _is_late(self, last_sign: float) -> bool:
         """Whether a writer has to take its parts for lost.
@@ -145,6 +229,22 @@ class Checkpoint:
         if self._retention is None:
             return False
         return time.time() - last_sign > self._retention.total_seconds() / 2
+
+    def _are_whole(self, parts: Sequence[Part]) -> bool:
+        """Whether all are there with the size they were written with.
+
+        A part gets its name when it is on the disk, so that it cannot be torn.
+        """
+        folder = self._table / self._partition
+        if not folder.is_dir():
+            return not parts
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+        return all(sizes.get(part.name) == part.size_bytes for part in parts)
+
+
+def in_order(units: Units) -> list[Part]:
+    """The parts of all units, as they are in the partition."""
+    return [part for unit in sorted(units) for part in units[unit]]
 
 
 def read_note(path: Path) -> Note | None:
@@ -157,26 +257,33 @@ def read_note(path: Path) -> Note | None:
         return None
     try:
         noted = json.loads(text)
-        parts = [(str(relative), int(rows)) for relative, rows in noted["parts"]]
-        return Note(noted["key"], parts, [*map(str, noted["left_over"])], written_at)
+        left_over = [*map(str, noted["left_over"])]
+        if "units" not in noted:  # of an earlier version: only the names of its parts are known
+            names = [str(relative).rpartition("/")[2] for relative, _ in noted["parts"]]
+            return Note(None, {}, left_over + names, False, written_at)
+        units = {
+            int(unit): tuple(Part(*values) for values in parts) for unit, parts in noted["units"]
+        }
+        return Note(noted["key"], units, left_over, bool(noted["is_shared"]), written_at)
     except (ValueError, KeyError, TypeError):
-        return Note(None, [], [], written_at)  # torn by a crash of the machine
+        return Note(None, {}, [], False, written_at)  # torn by a crash of the machine
 
 
-def _write(path: Path, key: str | None, parts: Parts, left_over: Collection[str]) -> None:
+def _write(
+    path: Path, key: str | None, units: Units, left_over: Collection[str], is_shared: bool
+) -> None:
+    noted = {
+        "key": key,
+        "units": [(unit, [*map(dataclasses.astuple, units[unit])]) for unit in sorted(units)],
+        "left_over": sorted(left_over),
+        "is_shared": is_shared,
+    }
     with replace_file(path) as file:
-        json.dump({"key": key, "parts": [*parts], "left_over": sorted(left_over)}, file)
+        json.dump(noted, file)
 
 
-def _write_ended(path: Path, left_over: Collection[str]) -> None:
-    if left_over:
-        _write(path, None, [], left_over)
+def _write_ended(path: Path, left_over: Collection[str], is_shared: bool) -> None:
+    if left_over or is_shared:
+        _write(path, None, {}, left_over, is_shared)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_whole(part: Path, rows: int) -> bool:
-    try:
-        return bool(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item() == rows)
-    except UNREADABLE_PART:
-        return False  # gone, or torn by a crash of the machine

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -15,8 +16,10 @@ from polars.exceptions import PanicException, PolarsError
 from ocr_assets.tables import delta_log
 from ocr_assets.tables.delta_log import committed_names, folder_of, sync_log
 from ocr_assets.tables.durable import make_folder, sync
-from ocr_assets.tables.partition_writer import MADE_FROM, PartitionWriter, PartSize
+from ocr_assets.tables.part import MADE_FROM
+from ocr_assets.tables.partition_writer import PartitionWriter, PartSize
 from ocr_assets.tables.storage_errors import UNREADABLE_PART, as_os_errors, reason
+from ocr_assets.tables.unit_writer import UnitWriter
 
 RETENTION = dt.timedelta(days=7)
 ParquetCompression = Literal["zstd", "uncompressed"]
@@ -44,6 +47,21 @@ class PartitionOutdatedError(LookupError):
 
 class TableDamagedError(Exception):
     """A part of a partition, or the table's log, cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class StoredPartition:
+    """How large a partition is.
+
+    Attributes:
+        files: How many parts it has.
+        rows: How many rows.
+        bytes: Size of the parts.
+    """
+
+    files: int
+    rows: int
+    bytes: int
 
 
 class PartitionedTable:
@@ -182,9 +200,7 @@ class PartitionedTable:
         with self._log() as table:
             names = committed_names(table, date) if table else set()
         if not names:
-            raise PartitionMissingError(
-                f"{self.name} has no partition {date}; materialise {self.name} for {date} first"
-            )
+            raise self._missing(date)
         return [self.path / folder_of(date) / name for name in sorted(names)]
 
     def dates(self) -> list[dt.date]:
@@ -206,6 +222,18 @@ class PartitionedTable:
         """
         return PartitionWriter(self, date, part_size or PartSize(), made_from)
 
+    def replace_units(self, date: dt.date, *, made_from: str | None = None) -> UnitWriter:
+        """The same for parts that are written elsewhere, unit of work by unit of work.
+
+        Args:
+            date: The partition.
+            made_from: What the rows are made from and how, and what a unit's number means. With it,
+                the units finished before an error or a crash are kept, and the next writer with
+                the same has them, whichever they are.
+        """
+        key = f"units of {made_from}" if made_from is not None else None
+        return UnitWriter(self, date, made_from, key=key, is_shared=True)
+
     def made_from(self, date: dt.date) -> str | None:
         """What the rows of one day were said to be made from; None if none can be read."""
         try:
@@ -215,15 +243,35 @@ class PartitionedTable:
         except (PartitionMissingError, TableDamagedError):
             return None
 
-    def row_count(self, date: dt.date) -> int:
-        """The number of rows of one day.
+    def stored(self, date: dt.date) -> StoredPartition:
+        """How large a day is, by the table's log; its files are not looked at.
 
         Raises:
             PartitionMissingError: The day was never written.
-            TableDamagedError: It cannot be read.
         """
-        with self.reading(date):
-            return int(self.scan(date).select(pl.len()).collect().item())
+        with self._log() as table:
+            files = table.get_add_actions() if table is not None else None
+        if files is None:
+            raise self._missing(date)
+        columns = files.select(["partition", "num_records", "size_bytes"])
+        of_day = pl.DataFrame(columns).filter(pl.col("partition").struct.field("date") == date)
+        if of_day.is_empty():
+            raise self._missing(date)
+        rows, size_bytes = of_day.select(pl.col("num_records", "size_bytes").sum()).row(0)
+        return StoredPartition(of_day.height, rows, size_bytes)
+
+    def row_count(self, date: dt.date) -> int:
+        """The number of rows of one day, by the same log.
+
+        Raises:
+            PartitionMissingError: The day was never written.
+        """
+        return self.stored(date).rows
+
+    def _missing(self, date: dt.date) -> PartitionMissingError:
+        return PartitionMissingError(
+            f"{self.name} has no partition {date}; materialise {self.name} for {date} first"
+        )
 
     def _damage(self, date: dt.date) -> str | None:
         """The first part of a day that cannot be read by itself, and why; None if there is none."""

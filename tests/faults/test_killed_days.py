@@ -17,7 +17,7 @@ import pytest
 
 from ocr_assets.demo import Line
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.checkpoint import FOLDER
+from ocr_assets.tables.checkpoint import FOLDER, read_note
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.video.inspection import SETTLED_SECONDS
 from tests.clips import text_picture, write_video
@@ -102,10 +102,10 @@ def without_times(data: Path, table: str) -> list[dict[str, Any]]:
 
 def parts(table: PartitionedTable) -> list[Path]:
     """The parts that a killed run has finished: those in the table, or else those noted down."""
-    notes = [*(table.path / FOLDER).glob("*.json")]
-    unfinished = [part for note in notes for part, _ in json.loads(note.read_text())["parts"]]
+    notes = map(read_note, (table.path / FOLDER).glob("*.json"))
+    unfinished = [table.path / part.relative for note in notes if note for part in note.parts]
     try:
-        return table.parts(DATE) if not unfinished else [table.path / part for part in unfinished]
+        return unfinished or table.parts(DATE)
     except PartitionMissingError:
         return []
 

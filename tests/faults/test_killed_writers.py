@@ -18,7 +18,7 @@ Written = dict[str, tuple[int, int]]
 def finished_parts(root: Path) -> Written:
     """The parts that the killed process noted as finished."""
     notes = map(read_note, (root / "numbers" / FOLDER).glob("*.json"))
-    return written(root, [name for note in notes if note is not None for name, _ in note.parts])
+    return written(root, [part.relative for note in notes if note for part in note.parts])
 
 
 def written(root: Path, names: Iterable[str]) -> Written:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocr_assets.tables.checkpoint import FOLDER, read_note
-from ocr_assets.tables.partition_writer import PartitionConflictError
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
+from ocr_assets.tables.unit_writer import PartitionConflictError
 from tests.tables.test_partitioned import (
     MONDAY,
     TUESDAY,

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from ocr_assets.tables.partition_writer import PartitionConflictError, PartSize
+from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.replace_file import replace_file
+from ocr_assets.tables.unit_writer import PartitionConflictError
 
 TABLES = 15
 MONDAY, TUESDAY = dt.date(2026, 1, 5), dt.date(2026, 1, 6)
