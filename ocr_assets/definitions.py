@@ -12,6 +12,7 @@ from ocr_assets.automation import daily_job, daily_schedule, late_videos, pool_l
 from ocr_assets.checks import all_checks
 from ocr_assets.configured import configured
 from ocr_assets.executor import one_process_executor
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
@@ -33,6 +34,7 @@ defs = dg.Definitions(
             root=settings.source_root(),
             layout=settings.source_layout(),
         ),
+        "compute": configured(ComputeResource, "compute"),
         "decoder": configured(VideoDecoder, "decoder"),
         "tables": configured(Tables, "tables", root=settings.data_root()),
         "easyocr": easyocr,

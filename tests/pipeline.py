@@ -11,6 +11,7 @@ from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.checks import all_checks
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
@@ -34,6 +35,7 @@ def materialize_day(
     manifest: dict[str, Any] | None = None,
     easyocr: EasyOCRResource | None = None,
     decoder: VideoDecoder | None = None,
+    compute: ComputeResource | None = None,
     instance: dg.DagsterInstance | None = None,
     raise_on_error: bool = True,
 ) -> dg.ExecuteInProcessResult:
@@ -51,6 +53,7 @@ def materialize_day(
         manifest: Config of video_manifest.
         easyocr: The detector's resource; by default the real one, on the CPU, in fp32.
         decoder: The decoder's resource.
+        compute: Who does the work; by default this process.
         instance: Where the run is recorded; by default an instance of its own.
         raise_on_error: Whether a failing step raises.
     """
@@ -69,6 +72,7 @@ def materialize_day(
         instance=instance,
         resources={
             "video_source": VideoSource(root=str(source), layout=layout),
+            "compute": compute or ComputeResource(),
             "decoder": decoder or VideoDecoder(),
             "tables": Tables(root=str(data)),
             "easyocr": easyocr or EasyOCRResource(device="cpu", precision="exact"),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ocr_assets.compute.frames_work import FramesUnit
 from ocr_assets.markdown_table import Cell, markdown_table
 from ocr_assets.reports.contact_sheet import frame_cell, sheet_jpeg, sheet_markdown
-from ocr_assets.tables.partition_writer import Part
+from ocr_assets.tables.part import Part
 from ocr_assets.tables.partitioned import PartitionedTable
 from ocr_assets.video.images import decode_image
 

@@ -58,7 +58,9 @@ def ocr_boxes(
     A frame without text has a row without boxes. The boxes are kept, not only the shares, so that
     thresholds can change without any text being looked for again.
     """
-    return each_day(context, lambda date: _find_text(context, date, config, compute.engine(), easyocr, tables))
+    return each_day(
+        context, lambda date: _find_text(context, date, config, compute.workers(), easyocr, tables)
+    )
 
 
 def _find_text(
@@ -90,8 +92,10 @@ def _find_text(
     )
     reused, failed = 0, 0
     tally, most_covered = Tally(), MostCovered()
-    with tables.ocr_boxes.replace(date, made_from=made_from) as writer:
-        finished = writer.take_over_units()
+    with tables.ocr_boxes.replace_units(
+        date, made_from=made_from, is_shared=compute.is_shared
+    ) as writer:
+        finished = set(writer.finished_units)
         resumed = writer.resumed("frame_index", "error").drop_nulls()
         left = [number for number in range(len(day.parts)) if number not in finished]
         if finished:
@@ -114,7 +118,7 @@ def _find_text(
         for one in compute.detect(work, units, observer, easyocr, f"ocr_boxes of {date}"):
             writer.add_unit(one.unit, one.parts)
             units.finished(one.unit, tables.ocr_boxes.path / one.parts[0].relative)
-            reused += one.reused
+            reused += one.known + one.repeated
             failed += one.failed
             tally.add(one.tally)
             most_covered.consider(one.most_covered)

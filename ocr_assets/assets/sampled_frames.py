@@ -2,8 +2,7 @@
 
 import datetime as dt
 import hashlib
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -15,20 +14,22 @@ from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
 from ocr_assets.assets.first_frames import FirstFrames
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
-from ocr_assets.assets.reused_frames import FramesGoneError, ReusedFrames
+from ocr_assets.compute.frames_work import FramesUnit, FramesWork, VideoToSample
+from ocr_assets.compute.interface import Compute
+from ocr_assets.compute.observer import Observer
+from ocr_assets.compute.reused_frames import FramePlaces, find_frames
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.configured import asset_config
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.progress import Progress
 from ocr_assets.reasons import Status
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.disk_space import ensure_space
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.tables.stored_path import stored_path
-from ocr_assets.video.container import UnreadableVideoError
-from ocr_assets.video.decode_worker import EncodedFrame
 from ocr_assets.video.sampling import SamplingRule, sampling_key
 
 # A third of what frames of real clips take on average in lossless WebP, so that nothing is refused
@@ -91,7 +92,9 @@ def sampled_frames(
     Three a video unless configured otherwise, upright, with the time at which they are shown. A
     video that cannot be decoded has one row with its `status` and reason instead.
     """
-    return each_day(context, lambda date: _sample(context, date, config, compute.engine(), decoder, tables))
+    return each_day(
+        context, lambda date: _sample(context, date, config, compute.workers(), decoder, tables)
+    )
 
 
 def _sample(
@@ -119,9 +122,7 @@ def _sample(
     key = sampling_key(rule)
     size = PartSize(config.part_max_frames, config.part_max_bytes)
     video_ids = videos["video_id"].to_list()
-    made_from = hashlib.sha256(
-        repr((video_ids, key, decoder.limits(), size)).encode()
-    ).hexdigest()
+    made_from = hashlib.sha256(repr((video_ids, key, decoder.limits(), size)).encode()).hexdigest()
     days = partitions_to_reuse(
         tables.sampled_frames,
         tables.video_manifest,
@@ -133,8 +134,10 @@ def _sample(
     units = [*_units(videos, sampled, rule, size)]
     first_frames = FirstFrames(video_ids)
     failed, reused = 0, 0
-    with tables.sampled_frames.replace(date, made_from=made_from) as writer:
-        finished = writer.take_over_units()
+    with tables.sampled_frames.replace_units(
+        date, made_from=made_from, is_shared=compute.is_shared
+    ) as writer:
+        finished = set(writer.finished_units)
         failed += writer.resumed("error").drop_nulls().height
         left = [unit for unit in units if unit.number not in finished]
         to_do = sum(len(unit.videos) for unit in left)
@@ -187,9 +190,7 @@ def _units(
     rows, number, number_bytes = 0.0, 0, 0.0
     for video_id, path, path_bytes, expected, of_each in columns.iter_rows():
         expected_bytes = MEAN_BYTES_A_PIXEL * of_each * expected
-        if group and (
-            rows + expected > size.rows or number_bytes + expected_bytes > size.bytes
-        ):
+        if group and (rows + expected > size.rows or number_bytes + expected_bytes > size.bytes):
             yield FramesUnit(number, tuple(group))
             group, rows, number_bytes, number = [], 0.0, 0.0, number + 1
         places = tuple(sampled.get(video_id, ()))

@@ -28,7 +28,8 @@ class PartOfBoxes:
         frames: The part file of `sampled_frames`.
         rows: One for each row of frames, with `TextBox`es; whole when all of `to_do` is finished.
         to_do: The frames to find text on.
-        reused: Frames whose text was known, from another run or another frame.
+        known: Frames whose text was known from another run.
+        repeated: Frames whose text was known from another frame.
         most_covered: Its most covered frames so far.
     """
 
@@ -37,7 +38,8 @@ class PartOfBoxes:
         self.frames = frames
         self.rows: list[Row] = []
         self.to_do: list[FrameToDo] = []
-        self.reused = 0
+        self.known = 0
+        self.repeated = 0
         self.most_covered = MostCovered()
 
     def frame(self) -> pl.DataFrame:
@@ -66,7 +68,7 @@ class _SamePicture:
 class RowsOfBoxes:
     """Makes the rows of parts, one after the other, and works out which frames need no work."""
 
-    def __init__(self, detection_key: str, advance: Callable[[int], object]) -> None:
+    def __init__(self, detection_key: str, advance: Callable[[int], None]) -> None:
         """Begins.
 
         Args:
@@ -101,7 +103,7 @@ class RowsOfBoxes:
             if row["error"] is not None:
                 continue
             if image_hash in known:
-                part.reused += 1
+                part.known += 1
                 found = known[image_hash]
                 part.fill(
                     row, found | {"boxes": boxes_of(found["boxes"]), "detection_key": self._key}
@@ -112,12 +114,12 @@ class RowsOfBoxes:
             else:
                 same = self._same.setdefault(image_hash, _SamePicture())
             if same.found is not None:
-                part.reused += 1
+                part.repeated += 1
                 self._fill(part, row, same.found)
                 continue
             same.waiting.append((part, row))
             if len(same.waiting) > 1:
-                part.reused += 1
+                part.repeated += 1
             else:
                 finish = functools.partial(self._finish, same)
                 to_do = FrameToDo(frame["image"], frame["width"], frame["height"], finish)
@@ -151,7 +153,9 @@ def row_of(frame: Mapping[str, Any]) -> Row:
 def given_up(frame: Mapping[str, Any], fault: Fault) -> Row:
     """The row of a frame on which no text was looked for; what had a fault before keeps it."""
     row = row_of(frame)
-    return row if row["error"] is not None else row | {"status": fault.status, "error": fault.message}
+    if row["error"] is not None:
+        return row
+    return row | {"status": fault.status, "error": fault.message}
 
 
 def boxes_frame(rows: Sequence[Row]) -> pl.DataFrame:

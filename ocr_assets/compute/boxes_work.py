@@ -2,11 +2,10 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ocr_assets.ahead import ahead
 from ocr_assets.compute.box_rows import (
@@ -24,7 +23,7 @@ from ocr_assets.ocr.reader import Tally
 from ocr_assets.ocr.session import DetectionSession
 from ocr_assets.ocr.thresholds import DetectionThresholds
 from ocr_assets.reasons import Fault, Status
-from ocr_assets.tables.partition_writer import Part, PartPlace
+from ocr_assets.tables.part import Part, PartPlace
 from ocr_assets.tables.partitioned import PartitionedTable
 
 
@@ -52,18 +51,20 @@ class FinishedBoxes:
     Attributes:
         unit: Its number.
         parts: The part files that were written, not committed yet.
-        frames: Frames it has.
-        failed: Those of them on which the detector failed.
-        reused: Those whose text was known, from another run or another frame of the day.
+        failed: Frames on which the detector failed.
+        known: Those whose text was known from another run.
+        repeated: Those whose text was known from another frame of the day.
+        looked_at: Those that were not known from another run, but for those that failed.
         most_covered: Its most covered frames.
         tally: What happened on the way, since the unit that was finished before it.
     """
 
     unit: int
     parts: tuple[Part, ...]
-    frames: int
     failed: int = 0
-    reused: int = 0
+    known: int = 0
+    repeated: int = 0
+    looked_at: int = 0
     most_covered: tuple[CoveredFrame, ...] = ()
     tally: Tally = field(default_factory=Tally)
 
@@ -115,9 +116,9 @@ class BoxesWork:
         fault = Fault(Status.WORKER_DIED, reason)
         frames = self.read_frames(unit)
         rows = [given_up(frame, fault) for frame in frames]
-        detectable = sum(frame["error"] is None for frame in frames)
+        failed = sum(frame["error"] is None for frame in frames)
         part = self.place.write(unit.number, boxes_frame(rows))
-        return FinishedBoxes(unit.number, (part,), detectable, failed=detectable)
+        return FinishedBoxes(unit.number, (part,), failed)
 
     def read_frames(self, unit: BoxesUnit) -> list[Row]:
         """The rows of a unit's frames.
@@ -147,9 +148,10 @@ class BoxesWork:
         return FinishedBoxes(
             unit.number,
             (self.place.write(unit.number, part.frame()),),
-            frames=sum(row["frame_index"] is not None for row in part.rows),
             failed=statuses[Status.DETECTOR_FAILED],
-            reused=part.reused,
+            known=part.known,
+            repeated=part.repeated,
+            looked_at=sum(row["error"] is None for row in part.rows) - part.known,
             most_covered=part.most_covered.in_order(),
             tally=tally,
         )

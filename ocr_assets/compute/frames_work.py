@@ -10,9 +10,10 @@ from typing import Any
 import polars as pl
 
 from ocr_assets.compute.observer import Observer
-from ocr_assets.compute.reused_frames import FramesGoneError, FrameParts
+from ocr_assets.compute.reused_frames import FrameParts, FramesGoneError
 from ocr_assets.reasons import Fault, Status
-from ocr_assets.tables.partition_writer import Part, PartPlace, PartSize
+from ocr_assets.tables.part import Part, PartPlace
+from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.partitioned import PartitionedTable
 from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.video.container import UnreadableVideoError

@@ -20,7 +20,12 @@ class Compute(Protocol):
     A unit whose worker dies is done again, elsewhere if there are several, a bounded number of
     times; then its videos are given up with the reason, as rows like any other. Whatever else goes
     wrong is raised: it is no fault of the videos.
+
+    Attributes:
+        is_shared: Whether a worker may outlive the step, and write what nobody asks for any more.
     """
+
+    is_shared: bool
 
     def sample(
         self, work: FramesWork, units: Iterable[FramesUnit], observer: Observer

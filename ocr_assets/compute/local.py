@@ -11,6 +11,8 @@ from ocr_assets.resources.easyocr import EasyOCRResource
 class LocalCompute:
     """The run's own process, with the detectors that it shares among its steps and partitions."""
 
+    is_shared = False
+
     def sample(
         self, work: FramesWork, units: Iterable[FramesUnit], observer: Observer
     ) -> Iterator[FinishedFrames]:

@@ -13,5 +13,5 @@ class Observer:
         say: Takes messages for people.
     """
 
-    advance: Callable[[int], object]
-    say: Callable[[str], object]
+    advance: Callable[[int], None]
+    say: Callable[[str], None]

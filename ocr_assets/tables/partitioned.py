@@ -222,7 +222,9 @@ class PartitionedTable:
         """
         return PartitionWriter(self, date, part_size or PartSize(), made_from)
 
-    def replace_units(self, date: dt.date, *, made_from: str | None = None) -> UnitWriter:
+    def replace_units(
+        self, date: dt.date, *, made_from: str | None = None, is_shared: bool = True
+    ) -> UnitWriter:
         """The same for parts that are written elsewhere, unit of work by unit of work.
 
         Args:
@@ -230,9 +232,10 @@ class PartitionedTable:
             made_from: What the rows are made from and how, and what a unit's number means. With it,
                 the units finished before an error or a crash are kept, and the next writer with
                 the same has them, whichever they are.
+            is_shared: Whether parts are written by processes that may outlive the writer.
         """
         key = f"units of {made_from}" if made_from is not None else None
-        return UnitWriter(self, date, made_from, key=key, is_shared=True)
+        return UnitWriter(self, date, made_from, key=key, is_shared=is_shared)
 
     def made_from(self, date: dt.date) -> str | None:
         """What the rows of one day were said to be made from; None if none can be read."""

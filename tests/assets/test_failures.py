@@ -11,6 +11,7 @@ from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig, filtered_d
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import SampledFramesConfig, sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
@@ -126,17 +127,23 @@ def test_an_asset_can_be_called_like_a_function(folders: tuple[Path, Path]) -> N
         partition_key=DAY,
         resources={
             "video_source": VideoSource(root=str(videos)),
+            "compute": ComputeResource(),
             "decoder": VideoDecoder(),
             "tables": tables,
         },
     ) as context:
         manifest = video_manifest(context)
     with dg.build_asset_context(
-        partition_key=DAY, resources={"decoder": VideoDecoder(), "tables": tables}
+        partition_key=DAY,
+        resources={"compute": ComputeResource(), "decoder": VideoDecoder(), "tables": tables},
     ) as context:
         config = SampledFramesConfig(frame_sample_num=5, part_max_frames=2)
         frames = sampled_frames(context, config)
-    resources = {"tables": tables, "easyocr": EasyOCRResource(device="cpu")}
+    resources = {
+        "compute": ComputeResource(),
+        "tables": tables,
+        "easyocr": EasyOCRResource(device="cpu"),
+    }
     with dg.build_asset_context(partition_key=DAY, resources=resources) as context:
         boxes = ocr_boxes(context)
     assert manifest.metadata["readable"] == 1

@@ -16,6 +16,7 @@ from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.reader_pool import ReaderPool
 from ocr_assets.ocr.text_detector import load_text_detector
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
@@ -77,6 +78,7 @@ def materialize_days(
         instance=instance,
         resources={
             "video_source": source or VideoSource(root=str(videos)),
+            "compute": ComputeResource(),
             "decoder": VideoDecoder(),
             "tables": Tables(root=str(data)),
             "easyocr": easyocr or EasyOCRResource(device="cpu"),

@@ -1,0 +1,95 @@
+"""The connection to a Ray cluster, or a cluster on this host for as long as it is needed."""
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import ray
+from dagster_ray import LocalRay
+
+STARTED_ENVIRONMENT = {
+    # Nobody but this process and those that it starts can give the cluster work to do.
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class ClusterUnreachableError(ConnectionError):
+    """The cluster does not answer, or does not let this process in."""
+
+
+class _Cluster(LocalRay):
+    """dagster-ray's resource, without what it sets for Ray Data, which is not used here."""
+
+    address: str | None
+    namespace: str
+
+    @property
+    def ray_address(self) -> str | None:  # type: ignore[override]
+        return self.address
+
+    @property
+    def name(self) -> str:
+        return f"Ray at {self.address}" if self.address else "a Ray cluster on this host"
+
+    def connect(self, context: Any) -> Any:  # type: ignore[override] # theirs is wrapped
+        options: dict[str, Any] = {}
+        if self.address is None:
+            options = {"include_dashboard": False, "_node_name": "ocr_assets"}
+        try:
+            with _own_signal_handler():
+                self._context = ray.init(
+                    self.address,
+                    namespace=self.namespace,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                    **options,
+                )
+        except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+            raise ClusterUnreachableError(f"{self.name} cannot be used: {error}") from error
+        return self._context
+
+
+@contextlib.contextmanager
+def connected(
+    address: str | None, namespace: str, context: dg.InitResourceContext
+) -> Iterator[None]:
+    """Connects this process while the block runs; if it is connected already, that is used.
+
+    Args:
+        address: The cluster's, as `ray.init` takes it; None: RAY_ADDRESS, else a new one.
+        namespace: For names of actors.
+        context: Takes messages.
+
+    Raises:
+        ClusterUnreachableError: There is none at that address, or it does not let us in.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is None and not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        for name, value in STARTED_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+    with _Cluster(address=address, namespace=namespace).yield_for_execution(context):
+        yield
+
+
+@contextlib.contextmanager
+def _own_signal_handler() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, which Dagster ends a run with."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

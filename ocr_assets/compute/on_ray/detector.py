@@ -1,0 +1,186 @@
+"""A detector that several steps, on several hosts, share: a Ray actor that holds one model."""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import ray
+
+from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
+from ocr_assets.compute.observer import Observer
+from ocr_assets.compute.on_ray.dispatch import WorkerRetiredError
+from ocr_assets.compute.on_ray.nodes import HOLDER, DetectorSpec
+from ocr_assets.gpu.faults import DeviceFaultError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a unit, and what the detector has said since its answer before."""
+
+    result: FinishedBoxes
+    messages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """A detector at one moment.
+
+    Attributes:
+        key: That of its `DetectorSpec`.
+        node_id: Ray's id of its node.
+        process_id: Its process there.
+        on_gpu: Whether it has a share of a GPU.
+        visible_gpus: Which: CUDA_VISIBLE_DEVICES there.
+        under_way: Units that it has taken on.
+        done: Units that it has finished.
+        loads: Models that it has loaded so far.
+        idle_seconds: How long it has had nothing to do; 0 while it has.
+        broken: Whether its process can use its GPU no more.
+    """
+
+    key: str
+    node_id: str
+    process_id: int
+    on_gpu: bool
+    visible_gpus: str | None
+    under_way: int
+    done: int
+    loads: int
+    idle_seconds: float
+    broken: bool
+
+
+@dataclass(eq=False)
+class _Call:
+    work: BoxesWork
+    unit: BoxesUnit
+    answer: "Future[Answer]" = field(default_factory=Future)
+
+    @property
+    def writer_id(self) -> str:
+        return self.work.place.writer_id
+
+
+class Detector:
+    """Takes units from whoever sends some, and does them one after the other.
+
+    The model is loaded when there is work, with a lease on the device's memory that all processes
+    of that host respect, and given back when there has been none for `idle_seconds`.
+    """
+
+    def __init__(self, spec: DetectorSpec, *, on_gpu: bool) -> None:
+        """Loads nothing yet.
+
+        Args:
+            spec: What it is to be like.
+            on_gpu: Whether Ray has given it a share of a GPU.
+        """
+        self._spec = spec
+        self._on_gpu = on_gpu
+        self._easyocr = spec.easyocr(on_gpu=on_gpu)
+        self._calls: deque[_Call] = deque()
+        self._begun: deque[_Call] = deque()
+        self._has_calls = threading.Condition()
+        self._messages: list[str] = []
+        self._done = 0
+        self._idle_since = time.monotonic()
+        self._retired = False
+        self._broken = False
+        threading.Thread(target=self._serve, name="detector", daemon=True).start()
+
+    def detect(self, work: BoxesWork, unit: BoxesUnit) -> Answer:
+        """Does a unit, when its turn comes.
+
+        Raises:
+            WorkerRetiredError: It takes on no more work.
+            DeviceFaultError: Its process can use its GPU no more.
+            Exception: What `BoxesWork.run` raises.
+        """
+        call = _Call(work, unit)
+        with self._has_calls:
+            if self._retired:
+                raise WorkerRetiredError("the detector is about to end")
+            self._calls.append(call)
+            self._has_calls.notify()
+        return call.answer.result()
+
+    def state(self) -> DetectorState:
+        """How it is."""
+        with self._has_calls:
+            under_way = len(self._calls) + len(self._begun)
+            return DetectorState(
+                self._spec.key,
+                ray.get_runtime_context().get_node_id(),
+                os.getpid(),
+                self._on_gpu,
+                os.environ.get("CUDA_VISIBLE_DEVICES"),
+                under_way,
+                self._done,
+                self._easyocr.pool().load_count,
+                0.0 if under_way else time.monotonic() - self._idle_since,
+                self._broken,
+            )
+
+    def retire(self) -> int:
+        """Takes on no more work; returns how many units it still has."""
+        with self._has_calls:
+            self._retired = True
+            return len(self._calls) + len(self._begun)
+
+    def _serve(self) -> None:
+        while True:
+            with self._has_calls:
+                while not self._calls:
+                    self._has_calls.wait()
+                first = self._calls[0]
+            try:
+                self._run_with(first.work)
+            except Exception as error:
+                log.exception("units failed")
+                self._fail(error)
+
+    def _run_with(self, work: BoxesWork) -> None:
+        """Does what is there of one step's units; while they keep coming, the device never idles.
+
+        Another step's units are waited for no longer than it takes to finish what is begun.
+        """
+        observer = Observer(lambda count: None, self._messages.append)
+        with self._easyocr.session(self._messages.append, HOLDER) as session:
+            for result in work.run(self._units_of(work), session, observer):
+                with self._has_calls:
+                    call = self._begun.popleft()
+                    self._done += 1
+                    self._idle_since = time.monotonic()
+                messages, self._messages[:] = tuple(self._messages), []
+                call.answer.set_result(Answer(result, messages))
+
+    def _units_of(self, work: BoxesWork) -> Iterator[BoxesUnit]:
+        while True:
+            with self._has_calls:
+                if not self._calls or self._calls[0].writer_id != work.place.writer_id:
+                    return
+                call = self._calls.popleft()
+                self._begun.append(call)
+            yield call.unit
+
+    def _fail(self, error: Exception) -> None:
+        """Gives an error to all who wait for what was begun."""
+        with self._has_calls:
+            failed = [*self._begun]
+            self._begun.clear()
+            self._idle_since = time.monotonic()
+            if isinstance(error, DeviceFaultError):
+                self._broken = self._retired = True
+                failed += self._calls
+                self._calls.clear()
+            elif not failed:
+                failed.append(self._calls.popleft())  # it did not come so far as to begin
+        for call in failed:
+            call.answer.set_exception(error)

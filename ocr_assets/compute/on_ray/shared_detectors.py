@@ -1,0 +1,166 @@
+"""A step's way to the detectors that all runs share."""
+
+import contextlib
+import time
+import uuid
+from collections import Counter
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+
+from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
+from ocr_assets.compute.observer import Observer
+from ocr_assets.compute.on_ray.detector import Answer
+from ocr_assets.compute.on_ray.detector_pool import Offer, detector_pool
+from ocr_assets.compute.on_ray.dispatch import Try
+from ocr_assets.compute.on_ray.nodes import DetectorSpec
+from ocr_assets.gpu.placement import NoRoomError
+from ocr_assets.resources.easyocr import EasyOCRResource
+
+ASK_SECONDS = 1.0
+FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0
+LEAVE_SECONDS = 5.0
+
+
+class SharedDetectors:
+    """Gives units to the detectors that there are, and says how many more there is work for."""
+
+    def __init__(
+        self,
+        work: BoxesWork,
+        easyocr: EasyOCRResource,
+        *,
+        namespace: str,
+        max_detectors: int | None,
+        units_ahead: int,
+        holder: str,
+        observer: Observer,
+    ) -> None:
+        """Asks for nothing yet.
+
+        Args:
+            work: What is the same for all units.
+            easyocr: What the detectors are to be like.
+            namespace: The Ray namespace in which they are.
+            max_detectors: Most of them at once; None: any number.
+            units_ahead: Units that each is given at once.
+            holder: What the step is, for people.
+            observer: Takes messages.
+        """
+        self._work = work
+        self._policy = easyocr.policy()
+        self._spec = DetectorSpec.of(easyocr)
+        self._namespace = namespace
+        self._max_detectors = max_detectors
+        self._units_ahead = units_ahead
+        self._observer = observer
+        self._step = f"{holder} {uuid.uuid4().hex[:8]}"
+        self._pool: Any = None
+        self._asked: Any = None
+        self._asked_at = float("-inf")
+        self._offer = Offer({}, 0, "nothing is known of it yet", has_looked=False)
+        self._gone: set[str] = set()
+        self._units = Counter[str]()
+        self._alone: set[str] = set()
+        self._waits_since: float | None = None
+        self._next_message = FIRST_MESSAGE_SECONDS
+
+    def __enter__(self) -> Self:
+        """Nothing more."""
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Says that no detectors are needed any more; who cannot be told finds out by itself."""
+        with contextlib.suppress(ray.exceptions.RayError, ValueError):
+            ray.get(self._ask(0), timeout=LEAVE_SECONDS)
+
+    def look_around(self, units_left: int) -> None:
+        """See `Workers`.
+
+        Raises:
+            NoRoomError: There was no room for a detector for as long as the policy waits.
+        """
+        if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
+            try:
+                self._offer = ray.get(self._asked)
+                self._gone &= self._offer.detectors.keys()
+            except ray.exceptions.RayActorError:
+                self._pool = None  # it is started again
+            self._asked = None
+        if self._asked is None and time.monotonic() - self._asked_at >= ASK_SECONDS:
+            self._asked, self._asked_at = self._ask(units_left), time.monotonic()
+        self._wait()
+
+    def begin(self, one: Try[BoxesUnit]) -> tuple[Any, str] | None:
+        """See `Workers`.
+
+        A unit with which a detector has died has the next one to itself, so that its death is not
+        counted against others.
+        """
+        free = {
+            name: self._units[name]
+            for name in self._offer.detectors
+            if name not in self._gone and name not in self._alone
+        }
+        most = 1 if one.died else self._units_ahead
+        name = min(free, key=lambda name: free[name], default=None)
+        if name is None or free[name] >= most:
+            return None
+        self._units[name] += 1
+        if one.died:
+            self._alone.add(name)
+        return self._offer.detectors[name].detect.remote(self._work, one.unit), name
+
+    def ended(self, who: str, *, died: bool) -> None:
+        """See `Workers`."""
+        self._units[who] -= 1
+        self._alone.discard(who)
+        if died:
+            self._gone.add(who)
+
+    def result(self, answer: Answer) -> FinishedBoxes:
+        """See `Workers`."""
+        for message in answer.messages:
+            self._observer.say(message)
+        return answer.result
+
+    def cancel(self, reference: Any) -> None:
+        """See `Workers`; what is begun already is finished in vain."""
+        ray.cancel(reference)
+
+    def _ask(self, units: int) -> Any:
+        if self._pool is None:
+            self._pool = detector_pool(self._namespace)
+        return self._pool.ask.remote(self._step, self._spec, units, self._max_detectors)
+
+    def _wait(self) -> None:
+        """Says now and then that there is no detector, and gives up by the policy's rules."""
+        if self._offer.detectors:
+            self._waits_since = None
+            self._next_message = FIRST_MESSAGE_SECONDS
+            return
+        self._waits_since = self._waits_since or time.monotonic()
+        waited = time.monotonic() - self._waits_since
+        limit = self._policy.wait_seconds
+        if self._policy.overflow == "fail" and self._offer.has_looked and not self._offer.coming:
+            raise NoRoomError(
+                f"no node has room, and when_gpu_full is `fail`: {self._offer.sentence}",
+                never=False,
+            )
+        if waited >= limit:
+            raise NoRoomError(
+                f"no room for a detector within {waited:.0f} s (wait_seconds): "
+                f"{self._offer.sentence}",
+                never=False,
+            )
+        if waited >= self._next_message:
+            self._next_message += min(self._next_message, LAST_MESSAGE_SECONDS)
+            self._observer.say(
+                f"waiting for a detector ({waited:.0f} of {limit:.0f} s): {self._offer.sentence}"
+            )
