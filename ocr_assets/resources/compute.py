@@ -1,6 +1,7 @@
 """Who does the work: the run's own process, or a Ray cluster."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Literal, Self
 
@@ -9,7 +10,12 @@ from pydantic import Field
 
 from ocr_assets.compute.interface import Compute
 from ocr_assets.compute.local import LocalCompute
+from ocr_assets.compute.ray_environment import guard_own_cluster
 from ocr_assets.config_fields import number
+
+
+class RayMissingError(ImportError):
+    """The packages for a Ray cluster are not installed."""
 
 
 class ComputeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -63,14 +69,23 @@ class ComputeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Connects to the cluster for as long as the run needs it.
 
         Raises:
-            ClusterError: The extra is not installed, or the cluster cannot be reached.
+            RayMissingError: The extra is not installed.
+            ClusterUnreachableError: The cluster cannot be reached; an OSError.
         """
         if self.engine == "local":
             yield self
             return
-        from ocr_assets.compute.on_ray.cluster import connected
+        address = self.address or os.environ.get("RAY_ADDRESS") or None
+        if address is None:
+            guard_own_cluster()
+        try:
+            from ocr_assets.compute.on_ray.cluster import connected
+        except ImportError as error:
+            raise RayMissingError(
+                f"the engine `ray` of the resource compute cannot be loaded: {error}"
+            ) from error
 
-        with connected(self.address, self.namespace, context):
+        with connected(address, self.namespace, context):
             yield self
 
     def workers(self) -> Compute:

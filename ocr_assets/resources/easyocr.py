@@ -10,8 +10,9 @@ from ocr_assets import settings
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.gpu.placement import DevicePolicy, PlacementPolicy, WhenGpuFull
 from ocr_assets.gpu.sizes import GIB, MIB
-from ocr_assets.gpu.slots import Plan, make_plan
+from ocr_assets.gpu.slots import Plan
 from ocr_assets.ocr.detector import ModelSettings, Precision
+from ocr_assets.ocr.detector_settings import DetectorSettings
 from ocr_assets.ocr.reader import Sizing
 from ocr_assets.ocr.reader_pool import ReaderPool, shared_pool
 from ocr_assets.ocr.session import DetectionSession
@@ -184,12 +185,16 @@ class EasyOCRResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             StateError: The state directory cannot be used.
         """
-        pool, model = self.pool(), self.model()
-        pixels = self.thresholds().canvas_pixels(width, height)
-        return make_plan(
+        return self.detector_settings().plan(self.pool(), width, height)
+
+    def detector_settings(self) -> DetectorSettings:
+        """All of it, for other processes."""
+        return DetectorSettings(
+            self.model(),
+            self.sizing(),
             self.policy(),
-            self.sizing().gpu_sizes_bytes(pool.footprint(model, on_cpu=False), pixels),
-            pool.footprint(model, on_cpu=True).bytes_for(pixels),
+            self.thresholds(),
+            is_state_shared=self.state_directory is not None,
         )
 
     def pool(self) -> ReaderPool:

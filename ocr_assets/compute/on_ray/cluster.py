@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import os
-import secrets
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,13 +10,6 @@ from typing import Any
 import dagster as dg
 import ray
 from dagster_ray import LocalRay
-
-STARTED_ENVIRONMENT = {
-    # Nobody but this process and those that it starts can give the cluster work to do.
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 
 
 class ClusterUnreachableError(ConnectionError):
@@ -56,6 +47,12 @@ class _Cluster(LocalRay):
             raise ClusterUnreachableError(f"{self.name} cannot be used: {error}") from error
         return self._context
 
+    def on_connect(self, context: Any) -> None:
+        context.log.info(f"connected to {self.name}")
+
+    def on_cleanup(self, context: Any, *, deleted: bool) -> None:
+        context.log.info(f"let go of {self.name}")
+
 
 @contextlib.contextmanager
 def connected(
@@ -64,7 +61,7 @@ def connected(
     """Connects this process while the block runs; if it is connected already, that is used.
 
     Args:
-        address: The cluster's, as `ray.init` takes it; None: RAY_ADDRESS, else a new one.
+        address: The cluster's, as `ray.init` takes it; None for a new one.
         namespace: For names of actors.
         context: Takes messages.
 
@@ -74,10 +71,6 @@ def connected(
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    if address is None and not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        for name, value in STARTED_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
     with _Cluster(address=address, namespace=namespace).yield_for_execution(context):
         yield
 

@@ -2,12 +2,13 @@
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ray
 
@@ -16,6 +17,12 @@ from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.dispatch import WorkerRetiredError
 from ocr_assets.compute.on_ray.nodes import HOLDER, DetectorSpec
 from ocr_assets.gpu.faults import DeviceFaultError
+from ocr_assets.gpu.placement import NoRoomError
+from ocr_assets.ocr.reader_pool import shared_pool
+from ocr_assets.ocr.session import DetectionSession
+
+LINGER_SECONDS = 1.0
+ROOM_SECONDS = 20.0  # that a detector waits for room on its device
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +49,8 @@ class DetectorState:
         done: Units that it has finished.
         loads: Models that it has loaded so far.
         idle_seconds: How long it has had nothing to do; 0 while it has.
-        broken: Whether its process can use its GPU no more.
+        fault: Why it takes on no more work: its process can use its GPU no more, or there was no
+            room for a model; None if there is nothing wrong.
     """
 
     key: str
@@ -54,7 +62,7 @@ class DetectorState:
     done: int
     loads: int
     idle_seconds: float
-    broken: bool
+    fault: str | None
 
 
 @dataclass(eq=False)
@@ -84,7 +92,10 @@ class Detector:
         """
         self._spec = spec
         self._on_gpu = on_gpu
-        self._easyocr = spec.easyocr(on_gpu=on_gpu)
+        own = spec.settings.on_this_host(on_gpu=on_gpu)
+        # Others may have room long before this host has.
+        wait = min(own.policy.wait_seconds, ROOM_SECONDS)
+        self._settings = replace(own, policy=replace(own.policy, wait_seconds=wait))
         self._calls: deque[_Call] = deque()
         self._begun: deque[_Call] = deque()
         self._has_calls = threading.Condition()
@@ -92,7 +103,7 @@ class Detector:
         self._done = 0
         self._idle_since = time.monotonic()
         self._retired = False
-        self._broken = False
+        self._fault: str | None = None
         threading.Thread(target=self._serve, name="detector", daemon=True).start()
 
     def detect(self, work: BoxesWork, unit: BoxesUnit) -> Answer:
@@ -123,9 +134,9 @@ class Detector:
                 os.environ.get("CUDA_VISIBLE_DEVICES"),
                 under_way,
                 self._done,
-                self._easyocr.pool().load_count,
+                shared_pool().load_count,
                 0.0 if under_way else time.monotonic() - self._idle_since,
-                self._broken,
+                self._fault,
             )
 
     def retire(self) -> int:
@@ -136,30 +147,42 @@ class Detector:
 
     def _serve(self) -> None:
         while True:
-            with self._has_calls:
-                while not self._calls:
-                    self._has_calls.wait()
-                first = self._calls[0]
+            self._wait_for_calls(None)
             try:
-                self._run_with(first.work)
+                # One session for as long as there is work: a pause of a moment is no reason to
+                # give the model out of hand.
+                with self._session() as session:
+                    while self._wait_for_calls(LINGER_SECONDS):
+                        self._run(session)
             except Exception as error:
                 log.exception("units failed")
                 self._fail(error)
 
-    def _run_with(self, work: BoxesWork) -> None:
+    def _wait_for_calls(self, timeout: float | None) -> bool:
+        with self._has_calls:
+            return self._has_calls.wait_for(lambda: bool(self._calls), timeout)
+
+    def _run(self, session: DetectionSession) -> None:
         """Does what is there of one step's units; while they keep coming, the device never idles.
 
         Another step's units are waited for no longer than it takes to finish what is begun.
         """
-        observer = Observer(lambda count: None, self._messages.append)
-        with self._easyocr.session(self._messages.append, HOLDER) as session:
-            for result in work.run(self._units_of(work), session, observer):
-                with self._has_calls:
-                    call = self._begun.popleft()
-                    self._done += 1
-                    self._idle_since = time.monotonic()
-                messages, self._messages[:] = tuple(self._messages), []
-                call.answer.set_result(Answer(result, messages))
+        work = self._calls[0].work
+        observer = Observer(lambda count: None, self._say)
+        for result in work.run(self._units_of(work), session, observer):
+            with self._has_calls:
+                call = self._begun.popleft()
+                self._done += 1
+                self._idle_since = time.monotonic()
+            messages, self._messages[:] = tuple(self._messages), []
+            call.answer.set_result(Answer(result, messages))
+
+    def _session(self) -> DetectionSession:
+        own = self._settings
+        return DetectionSession(shared_pool(), own.model, own.sizing, own.policy, self._say, HOLDER)
+
+    def _say(self, message: str) -> None:
+        self._messages.append(f"on {socket.gethostname()}: {message}")
 
     def _units_of(self, work: BoxesWork) -> Iterator[BoxesUnit]:
         while True:
@@ -176,11 +199,12 @@ class Detector:
             failed = [*self._begun]
             self._begun.clear()
             self._idle_since = time.monotonic()
-            if isinstance(error, DeviceFaultError):
-                self._broken = self._retired = True
+            if isinstance(error, DeviceFaultError | NoRoomError):
+                self._fault, self._retired = str(error), True
                 failed += self._calls
                 self._calls.clear()
             elif not failed:
                 failed.append(self._calls.popleft())  # it did not come so far as to begin
+        told = WorkerRetiredError(str(error)) if isinstance(error, NoRoomError) else error
         for call in failed:
-            call.answer.set_exception(error)
+            call.answer.set_exception(told)

@@ -21,9 +21,10 @@ POOL_NAME = "detectors"
 PREFIX = "detector-"
 ROUND_SECONDS = 0.5
 FACTS_SECONDS = 10.0  # for how long what a node has said of itself is believed
+ANSWER_SECONDS = 20.0  # that a node may take for that before it is gone on without
 DEMAND_SECONDS = 30.0  # after which a step that has not said that it is alive is dead
 START_SECONDS = 120.0  # that a detector may take until it answers
-SPARED_SECONDS = 60.0  # for which a node is left alone where one did not start
+SPARED_SECONDS = 60.0  # for which a node is left alone on which one had no room, or did not start
 UNUSED_SECONDS = 60.0  # after which the pool itself ends
 CALLS_AT_ONCE = 256
 
@@ -121,17 +122,15 @@ class DetectorPool:
                 self._demands[step] = _Demand(spec, units, most, self._used_at)
             else:
                 self._demands.pop(step, None)
-            self._idle_seconds[spec.key] = spec.easyocr(on_gpu=True).idle_seconds
+            self._idle_seconds[spec.key] = spec.settings.policy.idle_seconds
             there = [one for one in self._members.values() if one.key == spec.key]
             ready = {
                 one.name: one.handle
                 for one in there
                 if one.state is not None and one.retiring is None
             }
-            nodes = self._nodes.values()
-            looked = all(spec.key in node.facts or spec.key in node.problems for node in nodes)
             coming = sum(one.state is None for one in there)
-            return Offer(ready, coming, self._sentence(spec.key), bool(nodes) and looked)
+            return Offer(ready, coming, self._sentence(spec.key), self._has_looked(spec.key))
 
     def state(self) -> PoolState:
         """How things are, for people and tests."""
@@ -208,12 +207,12 @@ class DetectorPool:
                 log.warning("%s is gone: %s", member.name, error)
                 self._end(member)
                 continue
-            if member.state is None and now - member.started_at > START_SECONDS:
-                log.warning("%s does not start", member.name)
+            late = member.state is None and now - member.started_at > START_SECONDS
+            fault = member.state.fault if member.state is not None else None
+            if late or fault:
+                log.warning("%s is ended: %s", member.name, fault or "it does not start")
                 if member.node_id in self._nodes:
                     self._nodes[member.node_id].spared_until = now + SPARED_SECONDS
-                self._end(member)
-            elif member.state is not None and member.state.broken:
                 self._end(member)
 
     def _end(self, member: _Member) -> None:
@@ -261,7 +260,8 @@ class DetectorPool:
             for node_id, node in self._nodes.items()
             if spec.key in node.facts and node.spared_until <= now
         }
-        for on_gpu in (True, False):
+        # The CPUs are for what finds no room on any GPU, so those who have some are heard first.
+        for on_gpu in (True, False) if self._has_looked(spec.key) else (True,):
             rooms = {node_id: self._room(node_id, spec.key, on_gpu) for node_id in nodes}
             best = max(rooms, key=lambda node_id: rooms[node_id], default=None)
             if best is not None and rooms[best] > 0:
@@ -283,7 +283,7 @@ class DetectorPool:
     def _start(self, spec: DetectorSpec, node_id: str, node: _Node, on_gpu: bool) -> None:
         kind = "gpu" if on_gpu else "cpu"
         name = f"{PREFIX}{spec.key}-{kind}-{node_id}-{uuid.uuid4().hex[:8]}"
-        cores = spec.easyocr(on_gpu=on_gpu).cores_per_cpu_reader
+        cores = spec.settings.policy.cores_per_cpu_reader
         handle = (
             ray.remote(Detector)
             .options(
@@ -310,6 +310,16 @@ class DetectorPool:
             idle = [one for one in there if _idle_seconds(one) >= max(patience, ROUND_SECONDS)]
             for member in sorted(idle, key=lambda one: one.on_gpu)[: max(surplus, 0)]:
                 member.retiring = member.handle.retire.remote()
+
+    def _has_looked(self, key: str) -> bool:
+        """Whether every node has said what it has room for, or does not answer."""
+        late = time.monotonic() - ANSWER_SECONDS
+        return bool(self._nodes) and all(
+            key in node.facts
+            or key in node.problems
+            or node.looked_at.get(key, float("inf")) < late
+            for node in self._nodes.values()
+        )
 
     def _sentence(self, key: str) -> str:
         there = [one for one in self._members.values() if one.key == key]

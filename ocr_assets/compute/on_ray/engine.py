@@ -49,7 +49,7 @@ class RayCompute:
         """See `Compute`."""
         with SharedDetectors(
             work,
-            easyocr,
+            easyocr.detector_settings(),
             namespace=self._namespace,
             max_detectors=self._max_detectors,
             units_ahead=self._units_ahead,

@@ -1,14 +1,15 @@
 """How many detectors a node of a cluster holds: found out there, by the rule for one machine."""
 
+import dataclasses
 import hashlib
-import json
 import math
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
 
 from ocr_assets.gpu.slots import DeviceSlots
-from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.ocr.detector_settings import DetectorSettings
+from ocr_assets.ocr.reader_pool import shared_pool
 
 HOLDER = "ocr_assets detector"
 # Ray counts GPUs in steps of this size.
@@ -20,33 +21,25 @@ class DetectorSpec:
     """What detectors are to be like; those of equal ones are shared.
 
     Attributes:
-        settings: The resource `easyocr`, as JSON.
+        settings: What makes one.
         version: Of this package: nodes of another one cannot do the work.
     """
 
-    settings: str
+    settings: DetectorSettings
     version: str
 
     @classmethod
-    def of(cls, easyocr: EasyOCRResource) -> "DetectorSpec":
-        """That of a resource."""
-        return cls(json.dumps(easyocr.model_dump(), sort_keys=True), version("ocr-assets"))
+    def of(cls, settings: DetectorSettings) -> "DetectorSpec":
+        """The same with this version, and without what the host that asks has for itself."""
+        if not settings.is_state_shared:
+            policy = dataclasses.replace(settings.policy, state_directory=Path())
+            settings = dataclasses.replace(settings, policy=policy)
+        return cls(settings, version("ocr-assets"))
 
     @property
     def key(self) -> str:
         """Short and the same for equal ones."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
-
-    def easyocr(self, *, on_gpu: bool) -> EasyOCRResource:
-        """The resource for one detector.
-
-        Args:
-            on_gpu: Whether it has a share of a GPU; without, it works on the CPU.
-        """
-        fields: dict[str, Any] = json.loads(self.settings)
-        if not on_gpu:
-            fields |= {"device": "cpu", "when_gpu_full": "auto"}
-        return EasyOCRResource(**fields)
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ def look(spec: DetectorSpec) -> NodeFacts:
     Raises:
         StateError: The state directory cannot be used.
     """
-    plan = spec.easyocr(on_gpu=True).plan()
+    plan = spec.settings.on_this_host().plan(shared_pool())
     gpus = [_slots(gpu) for gpu in plan.gpus]
     gpu = NodeSlots(
         sum(one.free for one in gpus),

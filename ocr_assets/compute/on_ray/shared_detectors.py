@@ -16,7 +16,7 @@ from ocr_assets.compute.on_ray.detector_pool import Offer, detector_pool
 from ocr_assets.compute.on_ray.dispatch import Try
 from ocr_assets.compute.on_ray.nodes import DetectorSpec
 from ocr_assets.gpu.placement import NoRoomError
-from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.ocr.detector_settings import DetectorSettings
 
 ASK_SECONDS = 1.0
 FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0
@@ -29,7 +29,7 @@ class SharedDetectors:
     def __init__(
         self,
         work: BoxesWork,
-        easyocr: EasyOCRResource,
+        detectors: DetectorSettings,
         *,
         namespace: str,
         max_detectors: int | None,
@@ -41,7 +41,7 @@ class SharedDetectors:
 
         Args:
             work: What is the same for all units.
-            easyocr: What the detectors are to be like.
+            detectors: What they are to be like.
             namespace: The Ray namespace in which they are.
             max_detectors: Most of them at once; None: any number.
             units_ahead: Units that each is given at once.
@@ -49,8 +49,8 @@ class SharedDetectors:
             observer: Takes messages.
         """
         self._work = work
-        self._policy = easyocr.policy()
-        self._spec = DetectorSpec.of(easyocr)
+        self._policy = detectors.policy
+        self._spec = DetectorSpec.of(detectors)
         self._namespace = namespace
         self._max_detectors = max_detectors
         self._units_ahead = units_ahead

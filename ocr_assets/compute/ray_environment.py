@@ -1,0 +1,18 @@
+"""What Ray takes from the environment when it is imported."""
+
+import os
+import secrets
+import sys
+
+
+def guard_own_cluster() -> None:
+    """Sees to it that nobody else can give work to a cluster that this process starts.
+
+    Ray reads this when it is imported and never again; so where somebody has imported it before,
+    or has set something about it, that stays.
+    """
+    if "ray" in sys.modules or any(name.startswith("RAY_AUTH_") for name in os.environ):
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,0 +1,167 @@
+"""Nodes of a Ray cluster on this machine, each as if it were a host of its own."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ocr_assets.settings import STATE_VARIABLE
+from tests.compute.node_detector import LOG_VARIABLE
+from tests.fake_nvml import FakeNvml
+
+ROOT = Path(__file__).parents[2]
+SITE = Path(__file__).with_name("node_site")
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class RayNode:
+    """One node.
+
+    Attributes:
+        process: `ray start --block`, whose children are the node.
+        nvml: Its GPUs.
+        folder: Its log of detectors and its leases.
+    """
+
+    process: subprocess.Popen[bytes]
+    nvml: FakeNvml
+    folder: Path
+
+    @property
+    def raylet(self) -> psutil.Process:
+        """The process that is the node to the cluster."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        (raylet,) = (child for child in children if child.name() == "raylet")
+        return raylet
+
+    def lines(self) -> list[str]:
+        """What its detectors have written down, without their process ids."""
+        log = self.folder / "log"
+        text = log.read_text() if log.exists() else ""
+        return [line.partition(" ")[2] for line in text.splitlines()]
+
+    def slow(self, seconds: float) -> None:
+        """From now on its detectors take so long for a frame."""
+        (self.folder / "slow").write_text(str(seconds))
+
+    def deadly(self, number: int) -> None:
+        """From now on a picture whose first number is this one kills its detectors."""
+        (self.folder / "deadly").write_text(str(number))
+
+    def forget(self) -> None:
+        """Neither of those any more, and nothing written down."""
+        for name in ("slow", "deadly", "log"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def end(self) -> None:
+        """Ends all its processes."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+        self.process.kill()
+        self.process.wait()
+
+
+class RayNodes:
+    """A cluster that grows node by node.
+
+    Attributes:
+        address: The cluster's.
+        nodes: Those that were started, the head first.
+    """
+
+    def __init__(self, folder: Path, nvml_library: Path) -> None:
+        """Starts nothing yet.
+
+        Args:
+            folder: Where nodes keep what they write.
+            nvml_library: The fake NVML.
+        """
+        self._folder = folder
+        self._library = nvml_library
+        # Sockets have short paths.
+        self._sessions = tempfile.mkdtemp(prefix="ray-")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.nodes: list[RayNode] = []
+
+    def start(self, *, cpus: int, gpu_bytes: tuple[int, ...] = ()) -> RayNode:
+        """Starts a node and waits until it is part of the cluster.
+
+        Args:
+            cpus: What it has to offer.
+            gpu_bytes: The memory of each of its GPUs.
+        """
+        folder = self._folder / f"node{len(self.nodes)}"
+        folder.mkdir(parents=True)
+        nvml = FakeNvml(folder / "nvml", self._library)
+        for size in gpu_bytes:
+            nvml.add_gpu(size)
+        host, _, port = self.address.partition(":")
+        place = (
+            ["--head", f"--port={port}", "--include-dashboard=false"]
+            if not self.nodes
+            else [f"--address={self.address}"]
+        )
+        environment = {
+            **os.environ,
+            **nvml.environment,
+            "PYTHONPATH": f"{SITE}:{ROOT}",
+            STATE_VARIABLE: str(folder / "leases"),
+            LOG_VARIABLE: str(folder / "log"),
+        }
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        with (folder / "ray_start").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    *("ray", "start", "--block", "--disable-usage-stats", *place),
+                    *(f"--node-ip-address={host}", f"--num-cpus={cpus}"),
+                    *(f"--num-gpus={len(gpu_bytes)}", "--object-store-memory=80000000"),
+                    *([f"--temp-dir={self._sessions}"] if not self.nodes else []),
+                ],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        node = RayNode(process, nvml, folder)
+        self.nodes.append(node)
+        deadline = time.monotonic() + START_SECONDS
+        while b"Ray runtime started" not in (folder / "ray_start").read_bytes():
+            assert process.poll() is None, (folder / "ray_start").read_text()
+            assert time.monotonic() < deadline, (folder / "ray_start").read_text()
+            time.sleep(0.1)
+        return node
+
+    def end(self) -> None:
+        """Ends all nodes."""
+        for node in reversed(self.nodes):
+            node.end()
+        shutil.rmtree(self._sessions, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def ray_nodes(folder: Path, nvml_library: Path) -> Iterator[RayNodes]:
+    """A cluster without nodes yet; leaves none behind."""
+    nodes = RayNodes(folder, nvml_library)
+    try:
+        yield nodes
+    finally:
+        nodes.end()
+
+
+def kill(process: psutil.Process) -> None:
+    """As a host that loses its power ends it."""
+    process.send_signal(signal.SIGKILL)
