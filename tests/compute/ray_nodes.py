@@ -50,6 +50,11 @@ class RayNode:
         text = log.read_text() if log.exists() else ""
         return [line.partition(" ")[2] for line in text.splitlines()]
 
+    def last_process(self) -> int:
+        """The process of the detector that has looked at a frame last."""
+        lines = (self.folder / "log").read_text().splitlines()
+        return int(next(line for line in reversed(lines) if line.endswith("frame")).split()[0])
+
     def slow(self, seconds: float) -> None:
         """From now on its detectors take so long for a frame."""
         (self.folder / "slow").write_text(str(seconds))

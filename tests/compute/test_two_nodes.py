@@ -1,6 +1,11 @@
 """Two Ray nodes on one machine: one with made-up GPUs, one without any."""
 
 import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -9,22 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
+from ocr_assets.assets.sampled_frames import sampled_frames
+from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.compute.on_ray.detector import DetectorState
 from ocr_assets.compute.on_ray.detector_pool import PoolState, detector_pool
 from ocr_assets.ocr.reader_pool import ReaderPool
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from tests.clips import write_video
-from tests.compute.ray_nodes import RayNodes, ray_nodes
+from tests.compute.ray_nodes import ROOT, RayNodes, kill, ray_nodes
 from tests.fake_nvml import GIB
 from tests.gpu.fake_detector import FakeLoader
 from tests.own_pool import POOLS, OwnPool
-from tests.pipeline import DAY, materialize_day, rows
+from tests.pipeline import DAY, NEXT_DAY, materialize_day, rows
 
 CLIPS = 200
+SOME = 40
 NAMESPACE = "ocr_assets"
 FRAMES = {"part_max_frames": 12}
 
@@ -95,6 +104,85 @@ def wait_until(holds: Callable[[], object]) -> None:
         time.sleep(0.2)
 
 
+@pytest.fixture
+def sampled(videos: Path, tmp_path: Path) -> Path:
+    """The frames of some of the clips, on two days."""
+    for day in (DAY, NEXT_DAY):
+        folder = tmp_path / "some" / day
+        folder.mkdir(parents=True)
+        for number in range(SOME):
+            name = f"{number:03d}.mov"
+            shutil.copy2(videos / DAY / name, folder / name)
+        materialize_day(
+            tmp_path / "some",
+            tmp_path / "data",
+            assets=[video_manifest, sampled_frames],
+            day=day,
+            frames=FRAMES,
+        )
+    return tmp_path / "data"
+
+
+class Run:
+    """A run in a process of its own."""
+
+    def __init__(
+        self,
+        data: Path,
+        nodes: RayNodes,
+        *,
+        day: str = DAY,
+        easyocr: dict[str, Any] | None = None,
+        compute: dict[str, Any] | None = None,
+    ) -> None:
+        asked = {
+            "videos": "none are needed",
+            "data": str(data),
+            "day": day,
+            "address": nodes.address,
+            "easyocr": {"idle_seconds": 2} | (easyocr or {}),
+            "compute": compute or {},
+        }
+        self.output = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.compute.run_day", json.dumps(asked)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def kill(self) -> None:
+        """As the kernel ends a process that takes too much memory."""
+        self.process.kill()
+        if not self.output:
+            self.output, _ = self.process.communicate()
+
+    def result(self) -> dict[str, Any]:
+        """What it says in the end."""
+        self.output, _ = self.process.communicate(timeout=180)
+        assert self.process.returncode == 0, self.output
+        found = re.search(r"^RESULT (.*)$", self.output, re.MULTILINE)
+        assert found is not None, self.output
+        return json.loads(found[1])
+
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def start(nodes: RayNodes) -> Iterator[Start]:
+    """Starts a run, and ends it with the test if it has not ended by itself."""
+    with contextlib.ExitStack() as runs:
+
+        def begin(data: Path, **options: Any) -> Run:
+            run = Run(data, nodes, **options)
+            runs.callback(run.kill)
+            return run
+
+        yield begin
+
+
 @pytest.fixture(autouse=True)
 def no_detectors_are_left(nodes: RayNodes) -> Iterator[None]:
     """Each test begins with none."""
@@ -132,6 +220,101 @@ def test_a_day_of_200_clips_is_the_same_as_done_here_and_detectors_are_where_the
     loaded = [line.split()[1] for line in nodes.nodes[1].lines() if line.startswith("loaded")]
     assert Counter(loaded) == {"cuda:0": 4, "cpu": 1}
     assert len(list((nodes.nodes[1].folder / "leases").glob("GPU-*"))) == 2
+
+
+def test_two_days_at_once_share_the_same_detectors(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    for node in nodes.nodes:
+        node.slow(0.05)
+    runs = [start(sampled, day=day) for day in (DAY, NEXT_DAY)]
+    for run in runs:
+        assert run.result()["frames"] == 3 * SOME
+    loaded = [line for node in nodes.nodes for line in node.lines() if line.startswith("loaded")]
+    assert len(loaded) <= 6  # one for each detector that has room, not for each run
+    # What a day has several times is detected once, and what both have by each.
+    assert rows_of(sampled, DAY) == rows_of(sampled, NEXT_DAY)
+
+
+def test_a_detector_that_is_killed_costs_nothing_but_time(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    for node in nodes.nodes:
+        node.slow(0.2)
+    run = start(sampled)
+    wait_until(lambda: nodes.nodes[1].lines().count("frame") > 3)
+    kill(psutil.Process(nodes.nodes[1].last_process()))
+    assert run.result() | {"devices": None} == {"frames": 3 * SOME, "failed": 0, "devices": None}
+    assert "its work is done elsewhere" in run.output
+    assert [row["error"] for row in rows(sampled, "ocr_boxes")] == [None] * 3 * SOME
+
+
+def test_videos_that_kill_every_detector_are_quarantined_and_the_others_are_not(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    for node in nodes.nodes:
+        node.deadly(7)
+    result = start(sampled, compute={"max_tries": 2}).result()
+    found = rows(sampled, "ocr_boxes")
+    given_up = [row for row in found if row["status"] == "worker_died"]
+    assert len(given_up) == result["failed"] == FRAMES["part_max_frames"]
+    assert all("died 2 times" in row["error"] for row in given_up)
+    assert [row["status"] for row in found].count("ok") == len(found) - len(given_up)
+    assert result["frames"] == len(found) - len(given_up)
+    killed = [line for node in nodes.nodes for line in node.lines() if line == "killed"]
+    assert len(killed) == 2
+
+
+def test_a_run_that_is_killed_is_gone_on_with_and_its_detectors_are_taken_over_or_end(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    for node in nodes.nodes:
+        node.slow(0.2)
+    run = start(sampled)
+    wait_until(lambda: list((sampled / "ocr_boxes" / f"date={DAY}").glob("part-*")))
+    run.kill()
+    again = start(sampled)
+    assert again.result()["frames"] == 3 * SOME
+    assert "frames were done by an earlier try" in again.output
+    found = rows(sampled, "ocr_boxes")
+    assert len({(row["video_id"], row["frame_index"]) for row in found}) == len(found) == 3 * SOME
+
+
+def test_other_settings_have_detectors_of_their_own_and_the_old_ones_make_room(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    start(sampled, easyocr={"idle_seconds": 600}).result()
+    connect(nodes)
+    pool = detector_pool(NAMESPACE)
+    before = ray.get(pool.state.remote()).detectors
+    assert before
+    for node in nodes.nodes:
+        node.slow(0.2)
+    start(sampled, easyocr={"text_threshold": 0.5}).result()
+    after = ray.get(pool.state.remote()).detectors
+    assert not {one.key for one in before.values()} & {one.key for one in after.values()}
+
+
+def test_a_host_that_is_gone_costs_nothing_but_time(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    third = nodes.start(cpus=1, gpu_bytes=(24 * GIB,))
+    for node in nodes.nodes:
+        node.slow(0.3)
+    run = start(sampled)
+    wait_until(lambda: "frame" in third.lines())
+    kill(third.raylet)
+    assert run.result()["frames"] == 3 * SOME
+    nodes.nodes.remove(third)
+    third.end()
+    found = rows(sampled, "ocr_boxes")
+    assert len({(row["video_id"], row["frame_index"]) for row in found}) == len(found) == 3 * SOME
+    assert all(row["error"] is None for row in found)
+
+
+def rows_of(data: Path, day: str) -> list[tuple[Any, ...]]:
+    wanted = ("video_id", "frame_index", "boxes", "error")
+    return [tuple(row[name] for name in wanted) for row in rows(data, "ocr_boxes", day)]
 
 
 def content(data: Path, table: str) -> list[dict[str, Any]]:

@@ -11,6 +11,10 @@ import dagster as dg
 import ray
 from dagster_ray import LocalRay
 
+_lock = threading.Lock()
+_users = 0
+_owned: list[contextlib.ExitStack] = []  # the connection, if it is ours
+
 
 class ClusterUnreachableError(ConnectionError):
     """The cluster does not answer, or does not let this process in."""
@@ -58,7 +62,9 @@ class _Cluster(LocalRay):
 def connected(
     address: str | None, namespace: str, context: dg.InitResourceContext
 ) -> Iterator[None]:
-    """Connects this process while the block runs; if it is connected already, that is used.
+    """Connects this process while the block runs, or other blocks that were begun meanwhile.
+
+    If it is connected already, by whoever uses Ray as well, that is used.
 
     Args:
         address: The cluster's, as `ray.init` takes it; None for a new one.
@@ -68,11 +74,21 @@ def connected(
     Raises:
         ClusterUnreachableError: There is none at that address, or it does not let us in.
     """
-    if ray.is_initialized():
-        yield
-        return
-    with _Cluster(address=address, namespace=namespace).yield_for_execution(context):
-        yield
+    global _users
+    with contextlib.ExitStack() as connection:
+        with _lock:
+            if not ray.is_initialized():
+                cluster = _Cluster(address=address, namespace=namespace)
+                connection.enter_context(cluster.yield_for_execution(context))
+                _owned.append(connection.pop_all())
+            _users += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                _users -= 1
+                if _users == 0 and _owned:
+                    _owned.pop().close()
 
 
 @contextlib.contextmanager
