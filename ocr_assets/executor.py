@@ -4,6 +4,7 @@ The assets are a chain, so there is nothing to do side by side within a run; one
 once, keeps one model for all of its partitions, and takes its leases with it when it is killed.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -32,11 +33,13 @@ from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.system_config.objects import ResolvedRunConfig
 from sqlalchemy.exc import InternalError
 
+from ocr_assets import run_lock
 from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after_fault
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
 from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
 from ocr_assets.assets.video_manifest import VideoManifestConfig
+from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.run_launcher import RunProcess
 
 CONFIGS: Mapping[str, type[dg.Config]] = {
@@ -77,6 +80,19 @@ class OneProcessExecutor(InProcessExecutor):
         process = RunProcess.of(run.run_id, os.getpid())
         if process is not None:
             plan_context.instance.add_run_tags(run.run_id, process.as_tag())
+        with contextlib.ExitStack() as until_the_end:
+            try:
+                until_the_end.enter_context(run_lock.held(run.run_id))
+            except (StateError, OSError) as error:
+                yield dg.DagsterEvent.engine_event(
+                    plan_context, f"If the process of this run dies, not all may notice: {error}"
+                )
+            yield from self._checked(plan_context, execution_plan)
+
+    def _checked(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        run = plan_context.dagster_run
         steps = execution_plan.step_keys_to_execute
         config = ResolvedRunConfig.build(plan_context.job.get_definition(), run.run_config)
         for step_key in steps:
