@@ -69,8 +69,8 @@ def pool_limits(context: dg.SensorEvaluationContext, easyocr: EasyOCRResource) -
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Fails the runs that were going on this host and whose process is gone, as after a restart, "
-        "so that they are retried. The daemon does the same for its own host alone."
+        "Fails the runs that were going on this host and whose process is gone, as after a "
+        "restart, so that they are retried. The daemon does the same for its own host alone."
     ),
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
