@@ -228,7 +228,9 @@ def test_where_dagster_yaml_names_no_folder_a_missing_variable_is_told(
     home: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (home / "dagster.yaml").read_text()
-    (home / "dagster.yaml").write_text(text.replace("base_dir: .dagster/storage", "{}"))
+    (home / "dagster.yaml").write_text(
+        text.replace("config:\n      base_dir: .dagster/storage", "config: {}")
+    )
     with pytest.raises(StorageError, match=f"{URL} is not set, and dagster.yaml gives no base_dir"):
         open_instance()
     monkeypatch.setenv(URL, postgres_url)
