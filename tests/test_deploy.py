@@ -43,10 +43,9 @@ SERVICE_KEYS = {
     "volumes",
 }
 INTERPOLATED = re.compile(r"\$\{(\w+)(?::?[-?][^}]*)?\}")
-# Where it is decided what the variables of others mean; Ray's are read in compiled code, too.
+# Whose variables begin so.
 READERS = {"DAGSTER_": "dagster", "RAY_": "ray"}
 VARIABLE = re.compile(r"\b(?:OCR_ASSETS|DAGSTER|RAY)_[A-Z_]*[A-Z]\b")
-OF_OTHERS = {"AWS_", "POSTGRES_", "PGPASSWORD"}
 
 
 @functools.cache
@@ -187,14 +186,10 @@ def test_every_variable_means_something_to_whom_it_is_given() -> None:
 
 
 def is_read(variable: str) -> bool:
+    """Whether the package whose variable it is has it in its code."""
     (package,) = [package for prefix, package in READERS.items() if variable.startswith(prefix)]
     (folder,) = importlib.import_module(package).__path__
-    short = variable.removeprefix("RAY_").encode()  # as in Ray's list of settings
-    files = [*Path(folder).rglob("*.py"), *Path(folder).glob("_raylet*.so")]
-    return any(
-        variable.encode() in (text := file.read_bytes()) or (file.suffix == ".so" and short in text)
-        for file in files
-    )
+    return any(variable in file.read_text() for file in Path(folder).rglob("*.py"))
 
 
 def test_every_variable_that_is_asked_for_is_in_the_example_and_has_no_value_if_it_is_secret() -> (

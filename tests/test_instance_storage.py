@@ -203,6 +203,23 @@ def test_doctor_connects_and_says_what_is_wrong(
         assert "secret" not in where + problem
 
 
+def test_doctor_says_which_database_is_used_without_the_password(
+    home: Path, postgres_url: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ocr_assets.cli", "doctor"],
+        cwd=home,
+        env={**os.environ, URL: postgres_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_no_password(done.stdout + done.stderr)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("runs ")]
+    place = postgres_url.rpartition("@")[2]
+    assert line == f"runs      PostgreSQL, {USER}@{place}"
+
+
 def test_a_user_who_may_not_make_tables_is_told_so(
     home: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
