@@ -102,6 +102,7 @@ def postgres_url() -> URL | None:
 def place(url: URL) -> str:
     """For people: `dagster@db:5432/dagster`, without passwords, wherever in the URL they are."""
     host = url.query.get("host", "local socket") if url.host is None else url.host
+    host = f"[{host}]" if ":" in host else host
     port = "" if url.port is None else f":{url.port}"
     user = "" if url.username is None else f"{url.username}@"
     return f"{user}{host}{port}/{url.database}"
@@ -148,6 +149,8 @@ def _why_unreachable(url: URL) -> str:
 
     query = {"connect_timeout": str(LOOK_SECONDS)}
     try:
+        import dagster_postgres  # noqa: F401 # as Dagster will
+
         engine = sqlalchemy.create_engine(
             url.update_query_dict(query), poolclass=sqlalchemy.pool.NullPool
         )

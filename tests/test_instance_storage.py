@@ -239,6 +239,15 @@ def test_without_the_package_it_says_how_it_is_installed(
     done = dagster(home, "instance", "info", PYTHONPATH=path, **{URL: "postgresql://u@db/dagster"})
     assert done.returncode == 1
     assert "`pip install 'ocr-assets[postgres]'` installs" in done.stderr
+    doctor = "from ocr_assets.instance import describe_storage; print(describe_storage())"
+    done = subprocess.run(
+        [sys.executable, "-c", doctor],
+        env={**os.environ, "PYTHONPATH": path, URL: "postgresql://u@db/dagster"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "`pip install 'ocr-assets[postgres]'` installs" in done.stdout
 
 
 def test_where_dagster_yaml_names_no_folder_a_missing_variable_is_told(
@@ -275,7 +284,7 @@ def test_a_url_and_a_file_with_one_contradict_each_other(
         ("postgres://u:secret@db:6432/runs?sslmode=require", "u@db:6432/runs"),
         ("postgresql://u@db/runs?password=secret", "u@db/runs"),
         ("postgresql:///runs?host=/run/postgresql", "/run/postgresql/runs"),
-        ("postgresql://u:secret@[::1]:5432/runs", "u@::1:5432/runs"),
+        ("postgresql://u:secret@[::1]:5432/runs", "u@[::1]:5432/runs"),
     ],
 )
 def test_people_are_shown_the_place_alone(

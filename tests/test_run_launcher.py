@@ -207,3 +207,15 @@ def test_the_executor_writes_down_its_process(instance: dg.DagsterInstance) -> N
     assert (written["run_id"], written["pid"]) == (result.run_id, os.getpid())
     assert run_lock.left_behind() == []
     assert status(instance, run) == WorkerStatus.RUNNING
+
+
+def test_a_run_without_a_state_folder_goes_on_and_says_what_that_means(
+    instance: dg.DagsterInstance, state: Path
+) -> None:
+    state.mkdir()
+    state.chmod(0o755)
+    result = dg.execute_job(dg.reconstructable(some_job), instance)
+    assert result.success
+    said = [str(event.message) for event in result.all_events]
+    (line,) = [line for line in said if "If the process of this run dies" in line]
+    assert f"`chmod 700 {state}`" in line
