@@ -85,7 +85,9 @@ class OneProcessExecutor(InProcessExecutor):
                 until_the_end.enter_context(run_lock.held(run.run_id))
             except (StateError, OSError) as error:
                 yield dg.DagsterEvent.engine_event(
-                    plan_context, f"If the process of this run dies, not all may notice: {error}"
+                    plan_context,
+                    f"If the process of this run dies, not all may notice: {error}",
+                    EngineEventData.in_process(os.getpid()),
                 )
             yield from self._checked(plan_context, execution_plan)
 
