@@ -4,7 +4,7 @@ import datetime as dt
 
 import dagster as dg
 
-from ocr_assets import settings
+from ocr_assets import run_lock, settings
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.late_videos import (
     REASON_TAG,
@@ -16,6 +16,7 @@ from ocr_assets.pools.limits import keep, say, wanted
 from ocr_assets.pools.records import this_host
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.video_source import VideoSource
+from ocr_assets.run_launcher import why_lost
 
 # The run queue counts runs per value of this tag, see dagster.yaml.
 GPU_POOL_TAGS = {settings.GPU_POOL_TAG: settings.gpu_pool()}
@@ -62,6 +63,33 @@ def pool_limits(context: dg.SensorEvaluationContext, easyocr: EasyOCRResource) -
         if one.changed:
             context.log.info(one.sentence())
     return dg.SkipReason(say(kept))
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Fails the runs that were going on this host and whose process is gone, as after a "
+        "restart, so that they are retried. The daemon does the same for its own host alone."
+    ),
+)
+def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Reports them, and says how many there were."""
+    instance, lost = context.instance, 0
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        why = why_lost(run)
+        # The daemon may have been faster.
+        now = instance.get_run_by_id(run.run_id) if why is not None else None
+        if now is not None and now.status == dg.DagsterRunStatus.STARTED:
+            context.log.info(f"run {run.run_id} is lost: {why}")
+            instance.report_run_failed(now, why)
+            lost += 1
+    for run_id in run_lock.left_behind():
+        ended = instance.get_run_by_id(run_id)
+        # Instances may share a state folder: a run that this one does not know can be another's.
+        if (ended is not None and ended.is_finished) or run_lock.is_old(run_id):
+            run_lock.forget(run_id)
+    return dg.SkipReason(f"{lost} runs of {this_host()} have lost their process")
 
 
 @dg.sensor(

@@ -8,7 +8,7 @@ from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
-from ocr_assets.automation import daily_job, daily_schedule, late_videos, pool_limits
+from ocr_assets.automation import daily_job, daily_schedule, late_videos, lost_runs, pool_limits
 from ocr_assets.checks import all_checks
 from ocr_assets.configured import configured
 from ocr_assets.executor import one_process_executor
@@ -25,7 +25,7 @@ defs = dg.Definitions(
     asset_checks=all_checks,
     jobs=[daily_job],
     schedules=[daily_schedule],
-    sensors=[late_videos, pool_limits],
+    sensors=[late_videos, lost_runs, pool_limits],
     executor=one_process_executor,
     resources={
         "video_source": configured(

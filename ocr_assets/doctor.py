@@ -13,6 +13,7 @@ from ocr_assets.gpu.sizes import gib
 from ocr_assets.gpu.slots import DeviceSlots, Plan
 from ocr_assets.gpu.snapshot import Gpu
 from ocr_assets.gpu.state_directory import StateError
+from ocr_assets.instance import describe_storage
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.plain_text import printable
 from ocr_assets.resources.easyocr import EasyOCRResource
@@ -30,6 +31,7 @@ class Diagnosis:
         torch: What PyTorch says of CUDA.
         state_directory: Where processes tell each other of their leases.
         weights: The folder of verified weights, None if there is none.
+        runs: Where runs are recorded, for people.
         plan: What would run where; None if the state directory cannot be used.
         problems: What is wrong, in sentences.
     """
@@ -38,6 +40,7 @@ class Diagnosis:
     torch: str
     state_directory: str
     weights: str | None
+    runs: str
     plan: Plan | None
     problems: tuple[str, ...]
 
@@ -61,13 +64,15 @@ def diagnose(easyocr: EasyOCRResource) -> Diagnosis:
             problems += device.state.problems
     torch, torch_problem = _torch(plan)
     weights, weights_problem = _weights(easyocr)
-    problems += [problem for problem in (torch_problem, weights_problem) if problem]
+    runs, runs_problem = describe_storage()
+    problems += [one for one in (torch_problem, weights_problem, runs_problem) if one]
     return Diagnosis(
         versions={"python": platform.python_version()}
         | {package: _version(package) for package in PACKAGES},
         torch=torch,
         state_directory=str(easyocr.policy().state_directory),
         weights=weights,
+        runs=runs,
         plan=plan,
         problems=tuple(problems),
     )
@@ -83,6 +88,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "driver_version": plan.snapshot.driver_version if plan else None,
         "state_directory": diagnosis.state_directory,
         "weights": diagnosis.weights,
+        "runs": diagnosis.runs,
         "gpus": [dataclasses.asdict(gpu) for gpu in plan.snapshot.gpus] if plan else [],
         "slots_now": plan.slots_now if plan else 0,
         "slots_at_best": plan.slots_at_best if plan else 0,
@@ -102,6 +108,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield f"torch     {diagnosis.torch}"
     yield f"weights   {diagnosis.weights or 'none'}" + (", verified" if diagnosis.weights else "")
     yield f"leases    in {diagnosis.state_directory}"
+    yield f"runs      {diagnosis.runs}"
     if diagnosis.plan is not None:
         plan = diagnosis.plan
         yield f"driver    {plan.snapshot.driver_version or 'none'}"

@@ -4,6 +4,7 @@ The assets are a chain, so there is nothing to do side by side within a run; one
 once, keeps one model for all of its partitions, and takes its leases with it when it is killed.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -30,12 +31,15 @@ from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.system_config.objects import ResolvedRunConfig
+from sqlalchemy.exc import InternalError
 
+from ocr_assets import run_lock
 from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after_fault
 from ocr_assets.assets.filtered_dataset import FilteredDatasetConfig
 from ocr_assets.assets.ocr_boxes import OcrBoxesConfig
 from ocr_assets.assets.sampled_frames import SampledFramesConfig
 from ocr_assets.assets.video_manifest import VideoManifestConfig
+from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.run_launcher import RunProcess
 
 CONFIGS: Mapping[str, type[dg.Config]] = {
@@ -76,6 +80,21 @@ class OneProcessExecutor(InProcessExecutor):
         process = RunProcess.of(run.run_id, os.getpid())
         if process is not None:
             plan_context.instance.add_run_tags(run.run_id, process.as_tag())
+        with contextlib.ExitStack() as until_the_end:
+            try:
+                until_the_end.enter_context(run_lock.held(run.run_id))
+            except (StateError, OSError) as error:
+                yield dg.DagsterEvent.engine_event(
+                    plan_context,
+                    f"If the process of this run dies, not all may notice: {error}",
+                    EngineEventData.in_process(os.getpid()),
+                )
+            yield from self._checked(plan_context, execution_plan)
+
+    def _checked(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        run = plan_context.dagster_run
         steps = execution_plan.step_keys_to_execute
         config = ResolvedRunConfig.build(plan_context.job.get_definition(), run.run_config)
         for step_key in steps:
@@ -159,11 +178,11 @@ def _execute(
 def _steps(
     job_context: PlanExecutionContext, execution_plan: ExecutionPlan
 ) -> Iterator[dg.DagsterEvent]:
-    with _PatientConcurrency(job_context.instance, job_context.dagster_run) as concurrency:
+    with PatientConcurrency(job_context.instance, job_context.dagster_run) as concurrency:
         yield from inner_plan_execution_iterator(job_context, execution_plan, concurrency)
 
 
-class _PatientConcurrency(InstanceConcurrencyContext):
+class PatientConcurrency(InstanceConcurrencyContext):
     """Claims slots of pools as Dagster does, but sleeps in between.
 
     Dagster's own takes the pause until its next look to be 0 at most, and so loops on a whole core
@@ -172,7 +191,18 @@ class _PatientConcurrency(InstanceConcurrencyContext):
 
     def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
         """Whether the step has its slot."""
-        claimed = super().claim(concurrency_key, step_key, step_priority)
+        if step_key not in self._pending_claims:
+            # Read before its first step, and hours old by now: a pool that had no limit then would
+            # be given the default, over the one that it has got meanwhile.
+            self._pools = None
+        try:
+            claimed = super().claim(concurrency_key, step_key, step_priority)
+        except InternalError:
+            # Another run gave the pool its first limit since we looked. On PostgreSQL Dagster 1.13
+            # goes on in the transaction that this has failed. Now the limit is there.
+            self._pending_claims.discard(step_key)
+            self._pools = None
+            claimed = super().claim(concurrency_key, step_key, step_priority)
         if step_key in self._pending_claims:
             # Dagster's looks become as rare as every 15 s, in which a slot would lie idle.
             soon = time.time() + LOOK_SECONDS

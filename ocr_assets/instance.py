@@ -11,6 +11,8 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from ocr_assets.instance_storage import described
+
 HOME_VARIABLE = "DAGSTER_HOME"
 
 
@@ -50,6 +52,24 @@ def open_instance() -> dg.DagsterInstance:
             if isinstance(data, ConfigurableClassData)
         }
         return dg.DagsterInstance.from_ref(ref._replace(**folders))
+
+
+def describe_storage() -> tuple[str, str]:
+    """Where the instance keeps what it records, for people, and what is wrong with that, if it is.
+
+    Nothing is made or changed.
+    """
+    if not has_home():
+        return f"nowhere: {HOME_VARIABLE} is not set", ""
+    home = Path(os.environ[HOME_VARIABLE]).expanduser()
+    if not (home.is_absolute() and home.is_dir()):
+        return "nowhere", f"{HOME_VARIABLE}={str(home)!r} is not the absolute path of a folder"
+    try:
+        data = InstanceRef.from_dir(str(home)).storage_data
+    except dg.DagsterError as error:
+        return "nowhere", f"{home / 'dagster.yaml'} makes no sense: {error}"
+    assert data is not None
+    return described(_absolute(data, home))
 
 
 def latest_materialization(

@@ -12,9 +12,9 @@ import dagster as dg
 # What Dagster has for writers of run launchers; it has no public name in 1.13.
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 
-from ocr_assets import settings
+from ocr_assets import run_lock, settings
 
-PROC = Path("/proc")
+PROC, MACHINE = Path("/proc"), Path("/etc/machine-id")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class RunProcess:
         user: The effective user id.
         pid: The process id.
         ticks: When it was started, in ticks since the kernel was; no clock can change that.
+        machine: The id that the host was given when it was installed; empty if it has none, as in
+            most containers.
     """
 
     run_id: str
@@ -38,6 +40,7 @@ class RunProcess:
     user: int
     pid: int
     ticks: int
+    machine: str = ""
 
     @classmethod
     def of(cls, run_id: str, pid: int) -> Self | None:
@@ -45,9 +48,8 @@ class RunProcess:
         stat = _stat(pid)
         if stat is None:
             return None
-        return cls(
-            run_id, socket.gethostname(), _boot(), _namespace(), os.geteuid(), pid, stat.ticks
-        )
+        host, user = socket.gethostname(), os.geteuid()
+        return cls(run_id, host, _boot(), _namespace(), user, pid, stat.ticks, _machine())
 
     def as_tag(self) -> dict[str, str]:
         """For the run's tags."""
@@ -58,6 +60,8 @@ class RunProcess:
         if (self.run_id, self.host) != (run_id, socket.gethostname()):
             return None
         if self.boot != _boot():
+            if not self.machine or self.machine != _machine():
+                return None  # another host may have the same name
             return f"its process, {self.pid}, is gone: the host was restarted"
         if self.namespace != _namespace() or os.geteuid() not in (self.user, 0):
             return None  # the number means another process, or is hidden from us
@@ -67,12 +71,28 @@ class RunProcess:
         return None
 
 
+def why_lost(run: dg.DagsterRun) -> str | None:
+    """Why a run has no process any more; None if it has, or if that cannot be told here.
+
+    A process of a host that neither shares this one's state folder nor its name cannot be seen.
+    """
+    found = run_lock.look(run.run_id)
+    if found is not None:
+        if found.alive:
+            return None
+        pid = (found.record or {}).get("pid", "?")
+        return f"its process, {pid}, is gone: it was killed, or crashed, or its host was restarted"
+    tag = run.tags.get(settings.PROCESS_TAG)
+    return RunProcess(**json.loads(tag)).why_gone(run.run_id) if tag is not None else None
+
+
 class HostRunLauncher(dg.DefaultRunLauncher):
     """Dagster's default launcher, which can tell whether a run's process still lives.
 
     The code server reports a run whose process dies. When the code server died as well, as in a
     restart of the host, the default launcher leaves the run as started, with its slots, for ever.
-    With this one the daemon's run monitoring fails it, and so retries it.
+    With this one the daemon's run monitoring fails it, and so retries it. Runs of other hosts than
+    the daemon's are looked after by the sensor `lost_runs`, which works where they do.
     """
 
     @property
@@ -82,8 +102,7 @@ class HostRunLauncher(dg.DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """FAILED if the run's process was one of this host and is gone, else RUNNING."""
-        tag = run.tags.get(settings.PROCESS_TAG)
-        why = RunProcess(**json.loads(tag)).why_gone(run.run_id) if tag is not None else None
+        why = why_lost(run)
         if why is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, why)
@@ -111,3 +130,10 @@ def _boot() -> str:
 
 def _namespace() -> int:
     return (PROC / "self/ns/pid").stat().st_ino
+
+
+def _machine() -> str:
+    try:
+        return MACHINE.read_text().strip()
+    except FileNotFoundError:
+        return ""

@@ -23,6 +23,8 @@ DECODE_POOL_VARIABLE = "OCR_ASSETS_DECODE_POOL"
 GPU_POOL_MINIMUM_VARIABLE = "OCR_ASSETS_GPU_POOL_MINIMUM"
 DAYS_PER_RUN_VARIABLE = "OCR_ASSETS_DAYS_PER_RUN"
 LATE_DAYS_VARIABLE = "OCR_ASSETS_LATE_DAYS"
+POSTGRES_URL_VARIABLE = "OCR_ASSETS_POSTGRES_URL"
+POSTGRES_URL_FILE_VARIABLE = "OCR_ASSETS_POSTGRES_URL_FILE"
 
 # Dagster's, which it has no public names for, and ours.
 PARTITION_TAG = "dagster/partition"
@@ -115,6 +117,33 @@ def late_days() -> int:
         SettingError: The variable is not a whole number of at least 1.
     """
     return _whole_number(LATE_DAYS_VARIABLE, default=30)
+
+
+def postgres_url() -> str | None:
+    """The database of Dagster's instance, by default None: `OCR_ASSETS_POSTGRES_URL`.
+
+    Or what the file says that `OCR_ASSETS_POSTGRES_URL_FILE` names, a mounted secret.
+
+    Raises:
+        SettingError: Both are set, or the file cannot be read or is empty.
+    """
+    text, file = os.environ.get(POSTGRES_URL_VARIABLE), os.environ.get(POSTGRES_URL_FILE_VARIABLE)
+    if not file:
+        return text or None
+    if text:
+        raise SettingError(
+            f"{POSTGRES_URL_VARIABLE} and {POSTGRES_URL_FILE_VARIABLE} are both set; unset one"
+        )
+    try:
+        text = Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "it is no text"
+        raise SettingError(
+            f"{POSTGRES_URL_FILE_VARIABLE}={file!r} cannot be read: {said}"
+        ) from None
+    if not text:
+        raise SettingError(f"{POSTGRES_URL_FILE_VARIABLE}={file!r} is empty")
+    return text
 
 
 def field_prefix(name: str) -> str:

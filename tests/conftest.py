@@ -10,9 +10,13 @@ import pytest
 
 from ocr_assets.ocr.detector import ModelSettings
 from ocr_assets.ocr.text_detector import TextDetector
-from ocr_assets.settings import STATE_VARIABLE
+from ocr_assets.settings import (
+    POSTGRES_URL_FILE_VARIABLE,
+    POSTGRES_URL_VARIABLE,
+    STATE_VARIABLE,
+)
 
-pytest_plugins = ["tests.fake_nvml.fixtures"]
+pytest_plugins = ["tests.fake_nvml.fixtures", "tests.postgres"]
 
 PARITY_VARIABLE = "OCR_ASSETS_PARITY"
 
@@ -33,6 +37,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def own_state_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Leases of these tests alone, so that nothing else on the machine is waited for."""
     os.environ[STATE_VARIABLE] = str(tmp_path_factory.mktemp("leases"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_database_of_others() -> None:
+    """Instances of these tests are their own, whatever the environment says."""
+    for variable in (POSTGRES_URL_VARIABLE, POSTGRES_URL_FILE_VARIABLE):
+        os.environ.pop(variable, None)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """What the executor does beyond Dagster's own: bad config, and waiting for pools."""
 
+import contextlib
 import errno
 import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import dagster as dg
 import pytest
 
 from ocr_assets.definitions import defs
-from ocr_assets.executor import CONFIGS, one_process_executor
-from ocr_assets.settings import PARTITION_TAG
+from ocr_assets.executor import CONFIGS, PatientConcurrency, one_process_executor
+from ocr_assets.settings import PARTITION_TAG, POSTGRES_URL_VARIABLE
+from tests.pools.instance import add_run, make_home
 
 POOL, OTHER_RUN, OTHER_STEP = "one_slot", "another-run", "another_step"
 
@@ -187,6 +190,45 @@ def test_a_step_whose_slot_is_taken_away_again_still_waits_without_a_core(
     cores = time.thread_time()
     assert dg.execute_job(dg.reconstructable(pooled_job), instance).success
     assert time.thread_time() - cores < 3
+
+
+@pytest.mark.parametrize("storage", ["SQLite", "PostgreSQL"])
+def test_runs_that_are_the_first_in_a_pool_at_once_do_not_fail(
+    tmp_path: Path,
+    storage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    if storage == "PostgreSQL":
+        url = request.getfixturevalue("postgres_url")
+        monkeypatch.setenv(POSTGRES_URL_VARIABLE, url)
+    home, together = make_home(tmp_path / "home"), 4
+    monkeypatch.chdir(home)
+    with contextlib.ExitStack() as stack:
+        instances = [
+            stack.enter_context(dg.DagsterInstance.from_config(str(home))) for _ in range(together)
+        ]
+        runs = [add_run(instance, dg.DagsterRunStatus.STARTED) for instance in instances]
+        start = threading.Barrier(together)
+
+        def claim(number: int, pool: str) -> bool:
+            with PatientConcurrency(instances[number], runs[number]) as concurrency:
+                start.wait()
+                return concurrency.claim(pool, "ocr_boxes")
+
+        with ThreadPoolExecutor(together) as threads:
+            for pool in (f"gpu {number}" for number in range(6)):
+                assert True in list(threads.map(claim, range(together), [pool] * together))
+
+
+def test_a_limit_that_was_set_while_a_run_had_other_things_to_do_is_not_put_back(
+    instance: dg.DagsterInstance,
+) -> None:
+    with PatientConcurrency(instance, add_run(instance, dg.DagsterRunStatus.STARTED)) as run:
+        assert run.claim("decode", "sampled_frames")
+        instance.event_log_storage.set_concurrency_slots("gpu", 3)
+        assert run.claim("gpu", "ocr_boxes")
+    assert instance.event_log_storage.get_concurrency_info("gpu").limit == 3
 
 
 def test_every_step_with_config_is_checked() -> None:

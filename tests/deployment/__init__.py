@@ -69,9 +69,14 @@ query($pool: String!) {
 
 
 class Deployment:
-    """One instance with the project's own dagster.yaml and SQLite, under a folder of its own."""
+    """One instance with the project's own dagster.yaml, under a folder of its own.
 
-    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+    Its workspace.yaml is the project's, too, unless another one's text is given.
+    """
+
+    def __init__(
+        self, home: Path, environment: Mapping[str, str], workspace: str | None = None
+    ) -> None:
         self.home = home
         self._environment = {**os.environ, **environment, "DAGSTER_HOME": str(home)}
         self._port = free_port()
@@ -80,6 +85,8 @@ class Deployment:
         home.mkdir(parents=True)
         for name in ("dagster.yaml", "workspace.yaml"):
             shutil.copy(PROJECT / name, home / name)
+        if workspace is not None:
+            (home / "workspace.yaml").write_text(workspace)
 
     @property
     def url(self) -> str:
@@ -152,6 +159,7 @@ class Deployment:
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         assets: Collection[str] | None = None,
+        location: str = LOCATION["repositoryLocationName"],
     ) -> str:
         """Launches `daily_job` as the launchpad does, all of it or some assets.
 
@@ -161,7 +169,12 @@ class Deployment:
         selection = None if assets is None else [{"path": [asset]} for asset in assets]
         tags = {"dagster/partition": date, **(tags or {})}
         params = {
-            "selector": {**LOCATION, "pipelineName": "daily_job", "assetSelection": selection},
+            "selector": {
+                **LOCATION,
+                "repositoryLocationName": location,
+                "pipelineName": "daily_job",
+                "assetSelection": selection,
+            },
             "mode": "default",
             "runConfigData": config or {},
             "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},

@@ -118,7 +118,7 @@ def test_the_pools_are_looked_after_from_the_start_and_runs_only_on_request(
 ) -> None:
     answer = deployment.graphql(SENSORS, selector=LOCATION)["sensorsOrError"]["results"]
     states = {sensor["name"]: sensor["sensorState"]["status"] for sensor in answer}
-    assert states == {"pool_limits": "RUNNING", "late_videos": "STOPPED"}
+    assert states == {"pool_limits": "RUNNING", "lost_runs": "RUNNING", "late_videos": "STOPPED"}
     wait_until(lambda: "sensor on" in deployment.command("pools").stdout, "the sensor sets limits")
 
 

@@ -14,8 +14,11 @@ concurrency:
     tag_concurrency_limits:
       - {key: ocr_assets/gpu_pool, value: {applyLimitPerUniqueValue: true}, limit: 3}
 storage:
-  sqlite:
-    base_dir: .dagster/storage
+  custom:
+    module: ocr_assets.instance_storage
+    class: InstanceStorage
+    config:
+      base_dir: .dagster/storage
 compute_logs:
   module: dagster._core.storage.local_compute_log_manager
   class: LocalComputeLogManager

@@ -27,8 +27,14 @@ from tests.fake_nvml import GIB, FakeNvml, allocate
 from tests.pools.instance import add_run, limit_of, make_home, set_behind_our_back
 
 
-@pytest.fixture
-def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[dg.DagsterInstance]:
+    """On both storages, as limits, records and the times of runs are theirs."""
+    if request.param == "PostgreSQL":
+        url = request.getfixturevalue("postgres_url")
+        monkeypatch.setenv(settings.POSTGRES_URL_VARIABLE, url)
     home = make_home(tmp_path / "home")
     monkeypatch.chdir(home)
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -321,6 +327,8 @@ def test_a_crash_after_the_limit_is_mended_by_the_next_look(instance: dg.Dagster
     assert by_sensor(instance, 3).left_alone
 
 
+# On PostgreSQL, Dagster's own context fails instead; ours does neither (`tests/test_executor.py`).
+@pytest.mark.parametrize("instance", ["SQLite"], indirect=True)
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS])
 def test_the_default_that_dagster_puts_back_over_ours_is_not_taken_for_an_operators(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus

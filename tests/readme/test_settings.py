@@ -27,7 +27,11 @@ OF_TESTS = {PARITY_VARIABLE, FOLDER_VARIABLE}
 VARIABLE = re.compile(r"OCR_ASSETS(?:_[A-Z]+)+")
 VARIABLES = {name for constant, name in vars(settings).items() if constant.endswith("_VARIABLE")}
 # Defaults that README puts into words, since they are not the same everywhere.
-IN_WORDS = {settings.STATE_VARIABLE: "the user's runtime folder"}
+IN_WORDS = {
+    settings.STATE_VARIABLE: "the user's runtime folder",
+    settings.POSTGRES_URL_VARIABLE: "SQLite",
+    settings.POSTGRES_URL_FILE_VARIABLE: "",
+}
 
 
 def documented_variables() -> dict[str, str]:
@@ -51,7 +55,7 @@ def test_every_variable_is_in_readme_with_its_default(monkeypatch: pytest.Monkey
     for name in VARIABLES:
         # The function that reads a variable names it in its docstring.
         reader = next(one for _, one in readers if f"`{name}`" in (inspect.getdoc(one) or ""))
-        defaults[name] = IN_WORDS.get(name) or str(reader())
+        defaults[name] = IN_WORDS[name] if name in IN_WORDS else str(reader())
     assert documented_variables() == defaults
 
 
