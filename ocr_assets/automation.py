@@ -58,7 +58,9 @@ def pool_limits(context: dg.SensorEvaluationContext, easyocr: EasyOCRResource) -
     """
     if not context.instance.event_log_storage.supports_global_concurrency_limits:
         return dg.SkipReason("this Dagster instance has no pools: it keeps everything in memory")
-    kept = [keep(context.instance, goal, "sensor", this_host()) for goal in wanted(easyocr)]
+    kept = [
+        keep(context.instance, goal, "sensor", this_host()) for goal in wanted(easyocr, compute)
+    ]
     for one in kept:
         if one.changed:
             context.log.info(one.sentence())

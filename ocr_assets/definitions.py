@@ -19,6 +19,7 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 
 easyocr = configured(EasyOCRResource, "easyocr")
+compute = configured(ComputeResource, "compute")
 
 defs = dg.Definitions(
     assets=[video_manifest, sampled_frames, ocr_boxes, filtered_dataset, coverage_report],
@@ -34,7 +35,7 @@ defs = dg.Definitions(
             root=settings.source_root(),
             layout=settings.source_layout(),
         ),
-        "compute": configured(ComputeResource, "compute"),
+        "compute": compute,
         "decoder": configured(VideoDecoder, "decoder"),
         "tables": configured(Tables, "tables", root=settings.data_root()),
         "easyocr": easyocr,

@@ -56,8 +56,8 @@ def _unpin(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _sync(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from ocr_assets.definitions import easyocr
+    from ocr_assets.definitions import compute, easyocr
     from ocr_assets.pools.command import sync_pools
 
-    sync_pools(easyocr)
+    sync_pools(easyocr, compute)
     return SUCCEEDED

@@ -12,6 +12,7 @@ from ocr_assets.instance import InstanceError, open_instance
 from ocr_assets.pools.limits import keep, pin, slots, unpin, wanted
 from ocr_assets.pools.records import current_limit, this_host
 from ocr_assets.pools.status import PoolStatus, known_pools, pool_status
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 
 
@@ -82,7 +83,7 @@ def unpin_pool(pool: str) -> None:
         print(f"{pool} stays at {limit}: it is no pool of this project")
 
 
-def sync_pools(easyocr: EasyOCRResource) -> None:
+def sync_pools(easyocr: EasyOCRResource, compute: ComputeResource) -> None:
     """Sets the limits to what this machine can do now, and says so.
 
     Raises:
@@ -91,7 +92,7 @@ def sync_pools(easyocr: EasyOCRResource) -> None:
         SettingError: An environment variable makes no sense.
     """
     with _instance() as instance:
-        for goal in wanted(easyocr):
+        for goal in wanted(easyocr, compute):
             print(keep(instance, goal, "sync", this_host()).sentence())
 
 

@@ -1,13 +1,14 @@
 """The limits of Dagster's concurrency pools follow the machine.
 
 ```python
-for limit in wanted(easyocr):
+for limit in wanted(easyocr, compute):
     print(keep(instance, limit, "sync", this_host()).sentence())
 ```
 
 `ocr_boxes` claims a slot of the GPU pool: there are as many as readers fit now. `sampled_frames`
-claims one of the decode pool: there are one or two, as each step decodes with a process a core. An
-operator's own limit is left alone.
+claims one of the decode pool: there are one or two, as each step decodes with a process a core. On
+a Ray cluster steps share what there is, and both pools have as many slots as the resource `compute`
+says. An operator's own limit is left alone.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from ocr_assets.pools.records import (
     set_limit,
     write_record,
 )
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 
 MOST_DECODE_STEPS = 2
@@ -84,14 +86,21 @@ class Kept:
         return f"{self.pool} {slots(self.limit)}: unchanged"
 
 
-def wanted(easyocr: EasyOCRResource) -> list[WantedLimit]:
+def wanted(easyocr: EasyOCRResource, compute: ComputeResource | None = None) -> list[WantedLimit]:
     """What the limits should be on this machine, as it is now.
+
+    Args:
+        easyocr: What a detector takes.
+        compute: Who does the work; by default this machine.
 
     Raises:
         StateError: The state directory cannot be used.
         SettingError: An environment variable makes no sense.
     """
     gpu, decode = settings.gpu_pool(), settings.decode_pool()
+    if compute is not None and compute.engine == "ray":
+        why = "steps at once on the Ray cluster (steps_at_once of compute)"
+        return [WantedLimit(pool, compute.steps_at_once, why) for pool in sorted({gpu, decode})]
     limits = [_wanted_for_readers(gpu, easyocr)]
     if decode != gpu:
         cores = host.usable_cores()

@@ -57,6 +57,15 @@ class ComputeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         10_000,
         "Most detectors at once on a cluster; null: as many as its GPUs and, by policy, CPUs hold.",
     )
+    steps_at_once: int = number(
+        4,
+        1,
+        1000,
+        (
+            "Most steps of `sampled_frames`, and as many of `ocr_boxes`, at once on a cluster: the "
+            "limit of their pools. They share its workers."
+        ),
+    )
     units_ahead: int = number(
         3,
         1,

@@ -82,7 +82,8 @@ class RayNodes:
     """A cluster that grows node by node.
 
     Attributes:
-        address: The cluster's.
+        address: The cluster's, for its nodes.
+        client_address: The cluster's, for other hosts.
         nodes: Those that were started, the head first.
     """
 
@@ -97,9 +98,8 @@ class RayNodes:
         self._library = nvml_library
         # Sockets have short paths.
         self._sessions = tempfile.mkdtemp(prefix="ray-")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{_free_port()}"
+        self.client_address = f"ray://127.0.0.1:{_free_port()}"
         self.nodes: list[RayNode] = []
 
     def start(self, *, cpus: int, gpu_bytes: tuple[int, ...] = ()) -> RayNode:
@@ -116,7 +116,10 @@ class RayNodes:
             nvml.add_gpu(size)
         host, _, port = self.address.partition(":")
         place = (
-            ["--head", f"--port={port}", "--include-dashboard=false"]
+            [
+                *("--head", f"--port={port}", "--include-dashboard=false"),
+                f"--ray-client-server-port={self.client_address.rpartition(':')[2]}",
+            ]
             if not self.nodes
             else [f"--address={self.address}"]
         )
@@ -165,6 +168,12 @@ def ray_nodes(folder: Path, nvml_library: Path) -> Iterator[RayNodes]:
         yield nodes
     finally:
         nodes.end()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def kill(process: psutil.Process) -> None:

@@ -201,6 +201,16 @@ def test_pools_of_one_name_have_the_limit_of_the_gpu(
     assert [limit.pool for limit in wanted(easyocr)] == ["gpu"]
 
 
+def test_on_a_cluster_the_limits_are_how_many_steps_may_share_it(
+    instance: dg.DagsterInstance, easyocr: EasyOCRResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCR_ASSETS_COMPUTE_ENGINE", "ray")
+    monkeypatch.setenv("OCR_ASSETS_COMPUTE_STEPS_AT_ONCE", "7")
+    said = tick(instance, easyocr)
+    assert "7: steps at once on the Ray cluster (steps_at_once of compute)" in said
+    assert limit_of(instance) == limit_of(instance, "decode") == 7
+
+
 def test_an_instance_in_memory_has_no_pools(easyocr: EasyOCRResource) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert "has no pools" in tick(instance, easyocr)
