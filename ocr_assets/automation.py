@@ -6,6 +6,7 @@ import dagster as dg
 
 from ocr_assets import run_lock, settings
 from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.configured import configured
 from ocr_assets.late_videos import (
     REASON_TAG,
     cannot_be_watched,
@@ -14,6 +15,7 @@ from ocr_assets.late_videos import (
 )
 from ocr_assets.pools.limits import keep, say, wanted
 from ocr_assets.pools.records import this_host
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.run_launcher import why_lost
@@ -58,9 +60,9 @@ def pool_limits(context: dg.SensorEvaluationContext, easyocr: EasyOCRResource) -
     """
     if not context.instance.event_log_storage.supports_global_concurrency_limits:
         return dg.SkipReason("this Dagster instance has no pools: it keeps everything in memory")
-    kept = [
-        keep(context.instance, goal, "sensor", this_host()) for goal in wanted(easyocr, compute)
-    ]
+    # Not as a resource: that would connect to the cluster at every tick.
+    goals = wanted(easyocr, configured(ComputeResource, "compute"))
+    kept = [keep(context.instance, goal, "sensor", this_host()) for goal in goals]
     for one in kept:
         if one.changed:
             context.log.info(one.sentence())
