@@ -1,1 +1,1 @@
-"""Work in units, and who does it: the run's own process, or a Ray cluster. No Dagster."""
+"""Work in units, and who does it: the run's own process, or a Ray cluster."""

@@ -5,13 +5,24 @@ it writes its rows as part files beside the table's others and says which they a
 asked for it commits them all at once.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWork
 from ocr_assets.compute.observer import Observer
-from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.ocr.detector_settings import DetectorSettings
+from ocr_assets.ocr.session import DetectionSession
+
+
+class Detectors(Protocol):
+    """What detectors are to be like: `EasyOCRResource`."""
+
+    def session(self, say: Callable[[str], None], holder: str = "") -> DetectionSession:
+        """A way to one in this process."""
+
+    def detector_settings(self) -> DetectorSettings:
+        """The same for other processes."""
 
 
 class Compute(Protocol):
@@ -37,7 +48,7 @@ class Compute(Protocol):
         work: BoxesWork,
         units: Iterable[BoxesUnit],
         observer: Observer,
-        easyocr: EasyOCRResource,
+        detectors: Detectors,
         holder: str,
     ) -> Iterator[FinishedBoxes]:
         """Finds text on frames.
@@ -46,6 +57,6 @@ class Compute(Protocol):
             work: What is the same for all units.
             units: Taken as there is somebody to do them.
             observer: Takes numbers and messages.
-            easyocr: What the detectors are to be like.
+            detectors: What they are to be like.
             holder: What the step is, for people who ask who holds the memory.
         """

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWork
+from ocr_assets.compute.interface import Detectors
 from ocr_assets.compute.observer import Observer
-from ocr_assets.resources.easyocr import EasyOCRResource
 
 
 class LocalCompute:
@@ -24,9 +24,9 @@ class LocalCompute:
         work: BoxesWork,
         units: Iterable[BoxesUnit],
         observer: Observer,
-        easyocr: EasyOCRResource,
+        detectors: Detectors,
         holder: str,
     ) -> Iterator[FinishedBoxes]:
         """See `Compute`."""
-        with easyocr.session(observer.say, holder) as session:
+        with detectors.session(observer.say, holder) as session:
             yield from work.run(units, session, observer)

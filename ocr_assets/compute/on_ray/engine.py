@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWork
+from ocr_assets.compute.interface import Detectors
 from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.decoding import DecodeTasks
 from ocr_assets.compute.on_ray.dispatch import Dispatch
 from ocr_assets.compute.on_ray.shared_detectors import SharedDetectors
-from ocr_assets.resources.easyocr import EasyOCRResource
 
 
 class RayCompute:
@@ -43,13 +43,13 @@ class RayCompute:
         work: BoxesWork,
         units: Iterable[BoxesUnit],
         observer: Observer,
-        easyocr: EasyOCRResource,
+        detectors: Detectors,
         holder: str,
     ) -> Iterator[FinishedBoxes]:
         """See `Compute`."""
         with SharedDetectors(
             work,
-            easyocr.detector_settings(),
+            detectors.detector_settings(),
             namespace=self._namespace,
             max_detectors=self._max_detectors,
             units_ahead=self._units_ahead,
