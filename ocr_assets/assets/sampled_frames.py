@@ -23,6 +23,7 @@ from ocr_assets.progress import Progress
 from ocr_assets.reasons import Status
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.tables.disk_space import ensure_space
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import SampledFrames
@@ -30,6 +31,7 @@ from ocr_assets.tables.stored_path import stored_path
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame
 from ocr_assets.video.sampling import SamplingRule, sampling_key
+from ocr_assets.video.source_file import Storage
 
 # A third of what frames of real clips take on average in lossless WebP, so that nothing is refused
 # that would fit.
@@ -81,6 +83,7 @@ class SampledFramesConfig(dg.Config):
 def sampled_frames(
     context: dg.AssetExecutionContext,
     config: SampledFramesConfig,
+    video_source: VideoSource,
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
@@ -89,13 +92,15 @@ def sampled_frames(
     Three a video unless configured otherwise, upright, with the time at which they are shown. A
     video that cannot be decoded has one row with its `status` and reason instead.
     """
-    return each_day(context, lambda date: _sample(context, date, config, decoder, tables))
+    storage = video_source.storage()
+    return each_day(context, lambda date: _sample(context, date, config, storage, decoder, tables))
 
 
 def _sample(
     context: dg.AssetExecutionContext,
     date: dt.date,
     config: SampledFramesConfig,
+    storage: Storage,
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def _sample(
         tables.sampled_frames.replace(
             date, PartSize(config.part_max_frames, config.part_max_bytes), made_from=made_from
         ) as writer,
-        decoder.workers(worker_count(config.decode_workers)) as workers,
+        decoder.workers(worker_count(config.decode_workers), storage) as workers,
     ):
         resumed = writer.resumed("video_id", "error")
         failed = resumed.height - resumed["error"].null_count()
@@ -144,7 +149,7 @@ def _sample(
                     videos_reused += 1
                 except FramesGoneError as error:
                     context.log.warning(f"frames of {path!r} are decoded again: {error}")
-                    rows = _decoded_again(video_id, path, rule, key, decoder)
+                    rows = _decoded_again(video_id, path, rule, key, decoder, storage)
             for row in itertools.islice(rows, rows_done, None):
                 failed += row["error"].null_count() == 0
                 first_frames.consider(row, path)
@@ -209,10 +214,15 @@ def _rows(video_id: str, frames: Iterator[EncodedFrame], key: str) -> Iterator[p
 
 
 def _decoded_again(
-    video_id: str, path: str, rule: SamplingRule, key: str, decoder: VideoDecoder
+    video_id: str,
+    path: str,
+    rule: SamplingRule,
+    key: str,
+    decoder: VideoDecoder,
+    storage: Storage,
 ) -> Iterator[pl.DataFrame]:
     """By a process of its own, since those of the step are at work on others in their order."""
-    with decoder.workers(1) as workers:
+    with decoder.workers(1, storage) as workers:
         yield from _rows(video_id, next(workers.sample([path], rule)), key)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ocr_assets.video.fingerprint import content_digest
-from ocr_assets.video.inspection import file_state
+from ocr_assets.video.source_file import file_state
 
 CHUNK_BYTES = 2**20
 
