@@ -167,7 +167,8 @@ def _field(variable: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise SettingError(f"{variable}={text!r} is not JSON: {error}") from error
+        shown = variable if text.startswith("{") else f"{variable}={text!r}"  # it may be secret
+        raise SettingError(f"{shown} is not JSON: {error}") from None
 
 
 def coverage_report(root: str | Path, date: dt.date) -> Path:

@@ -5,10 +5,9 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import dagster as dg
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from ocr_assets.object_storage import is_url, refuse_secrets
 from ocr_assets.settings import Layout
@@ -34,6 +33,8 @@ class SourceRefusedError(PermissionError):
 
 class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Lists the samples of a day."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a secret that is refused
 
     root: str = Field(
         default="videos",
@@ -74,17 +75,23 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         ),
     )
 
-    @model_validator(mode="after")
-    def _refuse_what_cannot_be(self) -> Self:
-        refuse_secrets(self.storage_options)
-        if is_url(self.root) and not is_object_url(self.root):
+    @field_validator("root")
+    @classmethod
+    def _refuse_other_urls(cls, root: str) -> str:
+        if is_url(root) and not is_object_url(root):
             raise ValueError(
-                f"the source {self.root} is neither a folder nor in an object storage that is "
-                f"known ({', '.join(sorted(SCHEMES))}); a folder is named by its path alone"
+                f"the source {root} is neither a folder nor in an object storage that is known "
+                f"({', '.join(sorted(SCHEMES))}); a folder is named by its path alone"
             )
-        if is_object_url(self.root) and not bucket_and_key(self.root)[0].partition("://")[2]:
-            raise ValueError(f"the source {self.root} names no bucket; write s3://bucket/prefix")
-        return self
+        if is_object_url(root) and bucket_and_key(root)[0].endswith("://"):
+            raise ValueError(f"the source {root} names no bucket; write s3://bucket/prefix")
+        return root
+
+    @field_validator("storage_options")
+    @classmethod
+    def _refuse_secrets(cls, options: dict[str, str]) -> dict[str, str]:
+        refuse_secrets(options)
+        return options
 
     def samples(self, date: dt.date, within_seconds: float | None = None) -> Iterator[Sample]:
         """The samples of one day, in an order that is the same on every run.
@@ -174,14 +181,16 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return f"the source {self.place} is empty" if is_empty else None
 
     def names(self) -> list[str]:
-        """What is directly in the root, files and folders.
+        """What is directly in the root: files, and folders with a slash at the end.
 
         Raises:
             OSError: It cannot be listed.
         """
         if self.is_in_object_storage:
             return ObjectFolder(self.place, self.storage()).names()
-        return sorted(path.name for path in self.absolute_root.iterdir())
+        return sorted(
+            f"{path.name}/" if path.is_dir() else path.name for path in self.absolute_root.iterdir()
+        )
 
     def _objects(self, date: dt.date, within_seconds: float | None) -> Iterator[Sample]:
         root, storage = self.place, self.storage()

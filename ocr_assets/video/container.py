@@ -165,6 +165,7 @@ def _decoder(source: SourceFile, limits: VideoLimits) -> Iterator[OpenVideo]:
     except av.error.MemoryError:
         raise MemoryError from None
     except av.error.FFmpegError as error:
+        ensure_read(source)
         raise _unreadable(source, error, opened=opened) from error
     except IndexError as error:  # PyAV, when streams appear while the file is being read
         raise UnreadableVideoError(

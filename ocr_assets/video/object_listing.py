@@ -98,7 +98,7 @@ class ObjectFolder:
         )
 
     def names(self) -> list[str]:
-        """What is directly in it, objects and folders.
+        """What is directly in it: objects, and folders with a slash at the end.
 
         Raises:
             OSError: It cannot be listed.
@@ -111,8 +111,9 @@ class ObjectFolder:
             listed = obstore.list_with_delimiter(store, key or None)
         except (BaseError, FileNotFoundError, ValueError) as error:
             raise as_os_error(error) from None
-        paths = [*listed["common_prefixes"], *(meta["path"] for meta in listed["objects"])]
-        return sorted({PurePosixPath(path).name for path in paths})
+        objects = [PurePosixPath(meta["path"]).name for meta in listed["objects"]]
+        folders = [f"{PurePosixPath(path).name}/" for path in listed["common_prefixes"]]
+        return sorted([*objects, *folders])
 
     def is_empty(self) -> bool:
         """Whether there is no object below it.

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import os
 import random
 import threading
@@ -15,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-BUCKET = "clips"
+# All servers of a process are one, as moto has it.
+NUMBERS = itertools.count()
 KEY_ID, SECRET = "AKIAMARKEROFTHETESTS", "the-secret-that-must-not-be-seen"
 
 
@@ -34,7 +36,7 @@ class S3Source:
     """Where the objects are, and what happens to requests for them.
 
     Attributes:
-        url: Of the bucket.
+        bucket: Its name, which no other test has.
         options: `storage_options` that lead to the proxy.
         answered: The requests so far.
         fails: Given a method and a path, the status that is answered, or None.
@@ -44,7 +46,7 @@ class S3Source:
         before_get: Called with a path and its number of GETs before each one.
     """
 
-    url: str
+    bucket: str
     options: dict[str, str]
     client: Any
     answered: list[Answered] = field(default_factory=list)
@@ -55,9 +57,14 @@ class S3Source:
     before_get: Callable[[str, int], None] | None = None
     chance: random.Random = field(default_factory=lambda: random.Random(1))
 
+    @property
+    def url(self) -> str:
+        """Of the bucket."""
+        return f"s3://{self.bucket}"
+
     def put(self, path: Path, key: str) -> str:
         """Uploads a file; its URL."""
-        self.client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=path.read_bytes())
         return f"{self.url}/{key}"
 
     def put_folder(self, folder: Path, prefix: str = "") -> str:
@@ -101,8 +108,8 @@ def s3_server() -> Iterator[S3Source]:
         client = boto3.client(
             "s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1"
         )
-        client.create_bucket(Bucket=BUCKET)
-        source = S3Source(f"s3://{BUCKET}", {}, client)
+        source = S3Source(f"clips-{next(NUMBERS)}", {}, client)
+        client.create_bucket(Bucket=source.bucket)
         proxy = _Proxy(source, port)
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         source.options |= {
@@ -145,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         source, path = self.server.source, unquote(urlsplit(self.path).path)
-        is_list = path.strip("/") == BUCKET
+        is_list = path.strip("/") == source.bucket
         if source.before_get is not None and not is_list:
             source.before_get(path, source.requests("GET", path))
         with self.server.lock:
