@@ -3,7 +3,7 @@
 import datetime as dt
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -30,6 +30,7 @@ from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.tables.stored_path import stored_path
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.decode_worker import EncodedFrame
+from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.sampling import SamplingRule, sampling_key
 from ocr_assets.video.source_file import Storage
 
@@ -135,11 +136,12 @@ def _sample(
         if resumed.height:
             context.log.info(f"{done} of {videos.height} videos were done by an earlier try")
         names = videos.select("video_id", "path", "path_bytes")
+        states = _states(videos)
         to_do = [
             (video_id, stored_path(path, data)) for video_id, path, data in names[done:].iter_rows()
         ]
         progress = Progress(context.log.info, "videos", total=len(to_do))
-        decoded = workers.sample((path for one, path in to_do if one not in reused), rule)
+        decoded = workers.sample((path for one, path in to_do if one not in reused), rule, states)
         for video_id, path in to_do:
             if video_id not in reused:
                 rows = _rows(video_id, next(decoded), key)
@@ -149,7 +151,7 @@ def _sample(
                     videos_reused += 1
                 except FramesGoneError as error:
                     context.log.warning(f"frames of {path!r} are decoded again: {error}")
-                    rows = _decoded_again(video_id, path, rule, key, decoder, storage)
+                    rows = _decoded_again(video_id, path, rule, key, decoder, storage, states)
             for row in itertools.islice(rows, rows_done, None):
                 failed += row["error"].null_count() == 0
                 first_frames.consider(row, path)
@@ -170,6 +172,13 @@ def _sample(
         **({"videos_per_second": progress.rate} if progress.done else {}),
         "first_frames": dg.MetadataValue.md(first_frames.markdown()),
     }
+
+
+def _states(videos: pl.DataFrame) -> dict[str, str]:
+    """By path, what objects were like when the manifest was made: their ids are of that version."""
+    rows = videos.select("path", "file_state").drop_nulls().iter_rows()
+    # Before the state stands what decided on the other columns.
+    return {path: state.rpartition(" ")[2] for path, state in rows if is_object_url(path)}
 
 
 def _least_bytes(videos: pl.DataFrame, rule: SamplingRule) -> int:
@@ -220,10 +229,11 @@ def _decoded_again(
     key: str,
     decoder: VideoDecoder,
     storage: Storage,
+    states: Mapping[str, str],
 ) -> Iterator[pl.DataFrame]:
     """By a process of its own, since those of the step are at work on others in their order."""
     with decoder.workers(1, storage) as workers:
-        yield from _rows(video_id, next(workers.sample([path], rule)), key)
+        yield from _rows(video_id, next(workers.sample([path], rule, states)), key)
 
 
 def _row(**values: object) -> pl.DataFrame:

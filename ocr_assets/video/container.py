@@ -129,7 +129,8 @@ def _decoder(source: SourceFile, limits: VideoLimits) -> Iterator[OpenVideo]:
             mode="r",
             options={
                 "format_whitelist": ",".join(FORMATS),
-                "protocol_whitelist": "file",
+                # An object is read by us; FFmpeg has nothing to open for it.
+                "protocol_whitelist": "none" if source.is_far else "file",
                 **max_pixels,
             },
             metadata_errors="replace",

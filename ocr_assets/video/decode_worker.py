@@ -55,15 +55,25 @@ class EncodedFrame:
 
 @dataclass(frozen=True)
 class SampleVideo:
-    """Take the frames of a rule, and compress them."""
+    """Take the frames of a rule, and compress them.
+
+    Attributes:
+        path: The video.
+        rule: Which frames.
+        state: What `identify` said of an object that must not have changed since; None: any will
+            do.
+    """
 
     path: str
     rule: SamplingRule
+    state: str | None = None
 
     def results(
         self, source: SourceFile, limits: VideoLimits
     ) -> Iterator[tuple[EncodedFrame, int]]:
         """The frames, and how many bytes they have."""
+        if self.state is not None:
+            source.ensure_unchanged(self.state)
         for frame in sample_frames(source, self.rule, limits):
             image = encode_image(frame.rgb)
             height, width, _ = frame.rgb.shape

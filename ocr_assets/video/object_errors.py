@@ -13,7 +13,7 @@ CODE = re.compile(r"<Code>(?P<code>\w+)</Code>")
 CONNECTION = re.compile(r"HTTP error: (?P<what>[a-z ]+)")
 TIMED_OUT = re.compile(r"timed ?out|timeout error", re.IGNORECASE)
 # Where the environment has no credentials, a host that might give some is asked for them.
-NO_CREDENTIALS = re.compile(r"credential|169\.254\.|metadata\.google", re.IGNORECASE)
+NO_CREDENTIALS = re.compile(r"//(169\.254\.|metadata\.google|\[fd00:ec2)")
 
 
 def as_os_error(error: Exception) -> OSError:
@@ -26,11 +26,12 @@ def as_os_error(error: Exception) -> OSError:
         InvalidPathError,
         PermissionDeniedError,
         UnauthenticatedError,
-        UnknownConfigurationKeyError,
     )
 
     text = str(error)
     answer = _answer(text)
+    if NO_CREDENTIALS.search(text):
+        return PermissionError(errno.EACCES, "there are no credentials for it in the environment")
     if isinstance(error, FileNotFoundError) or answer.startswith("404"):
         bucket = "NoSuchBucket" in text or "ContainerNotFound" in text
         kind = "bucket" if bucket else "object"
@@ -40,18 +41,16 @@ def as_os_error(error: Exception) -> OSError:
         "403",
     ):
         return PermissionError(errno.EACCES, f"the storage refuses it: {answer or 'no rights'}")
-    if isinstance(error, UnknownConfigurationKeyError):
-        return OSError(errno.EINVAL, f"storage_options: {text.partition(chr(10))[0]}")
     if isinstance(error, InvalidPathError | ValueError):
         return OSError(errno.EINVAL, "the name of an object there has an empty part, `.` or `..`")
     if answer:
         return OSError(errno.EIO, f"the storage answers {answer}")
-    if NO_CREDENTIALS.search(text):
-        return PermissionError(errno.EACCES, "there are no credentials for it in the environment")
     if TIMED_OUT.search(text):
         return TimeoutError(errno.ETIMEDOUT, "the storage did not answer in time")
     found = CONNECTION.search(text)
     what = f": {found['what'].strip()}" if found else ""
+    if what == ": builder error":
+        what = ": its endpoint is no https URL; for http, set aws_allow_http to true"
     return OSError(errno.EIO, f"the storage cannot be read from{what}")
 
 

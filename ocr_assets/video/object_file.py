@@ -97,6 +97,11 @@ class ObjectFile(SourceFile):
                 video_id = hashlib.file_digest(file, content_digest).hexdigest()
         return video_id, self.version.state(self._storage.identity)
 
+    def ensure_unchanged(self, state: str) -> None:
+        """Refuses it if it is not the version that it was, whatever its identity was made by."""
+        if state not in (self.version.state("version"), self.version.state("content")):
+            raise OSError(errno.ESTALE, "it was changed in the storage since it was listed")
+
     def for_decoder(self) -> str | BinaryIO:
         """Its bytes, with errors as the end of the file."""
         return cast("BinaryIO", _DecoderInput(self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObjectVersion:
     """One version of an object.
 
@@ -72,7 +73,8 @@ def locate(url: str, storage: Storage) -> tuple[ObjectStore, str]:
     try:
         store = open_store(bucket, dict(storage.options))
     except (BaseError, ValueError) as error:
-        raise as_os_error(error) from None
+        problem = str(error).partition("\n")[0]
+        raise OSError(errno.EINVAL, f"storage_options: {problem}") from None
     return store, key.strip("/")
 
 

@@ -85,6 +85,16 @@ class SourceFile(ABC):
             OSError: It cannot be read.
         """
 
+    def ensure_unchanged(self, state: str) -> None:  # noqa: B027 - it would take reading a file
+        """Refuses an object that is not the version that it was.
+
+        Args:
+            state: What `identify` said of it then.
+
+        Raises:
+            OSError: It is another one, or cannot be read.
+        """
+
     @abstractmethod
     def for_decoder(self) -> str | BinaryIO:
         """What PyAV opens. The file's errors are then told by `raise_read_error`."""

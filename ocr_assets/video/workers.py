@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from types import TracebackType
@@ -100,17 +100,28 @@ class DecodeWorkers:
         """The processes there are."""
         return [worker.child.process.pid for worker in self._workers]
 
-    def sample(self, paths: Iterable[str], rule: SamplingRule) -> Iterator[Iterator[EncodedFrame]]:
+    def sample(
+        self,
+        paths: Iterable[str],
+        rule: SamplingRule,
+        states: Mapping[str, str] | None = None,
+    ) -> Iterator[Iterator[EncodedFrame]]:
         """For each video, in the order given, the frames that the rule takes from it.
 
         A video's iterator raises `UnreadableVideoError` where the file cannot be decoded or the
         process that decodes it dies; frames already given stay good. What is not read of it before
         the next one is asked for is passed over.
 
+        Args:
+            paths: The videos.
+            rule: Which frames.
+            states: By path, the `file_state` of objects that must not have changed since.
+
         Raises:
             DecodeWorkerError: The workers do not work.
         """
-        return self._each(SampleVideo(path, rule) for path in paths)
+        known = states or {}
+        return self._each(SampleVideo(path, rule, known.get(path)) for path in paths)
 
     def inspect(self, paths: Iterable[str]) -> Iterator[Inspection]:
         """For each file, in the order given, what it is or why it cannot be read.

@@ -11,13 +11,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.automation import late_videos
 from ocr_assets.cli import main
 from ocr_assets.demo import Line
 from ocr_assets.late_videos import cannot_be_watched
 from ocr_assets.reasons import Status
 from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError, VideoSource
 from ocr_assets.video.listing import Sample, list_folder
+from tests import watched
 from tests.clips import numbered, text_picture, write_video
 from tests.pipeline import DAY, NEXT_DAY, materialize_day, rows
 from tests.video.s3_source import S3Source, ensure_secret_is_not_in, s3, s3_server
@@ -188,6 +191,19 @@ def test_a_storage_that_fails_for_some_objects_costs_their_samples_alone(
     }
 
 
+def test_an_object_that_changes_between_two_steps_gives_no_frames_under_the_old_id(
+    folder: Path, s3: S3Source, tmp_path: Path
+) -> None:
+    s3.put_folder(folder)
+    materialize_day(source_of(s3), tmp_path, assets=[video_manifest])
+    s3.put(folder / DAY / "slide.mp4", f"{DAY}/clip.mp4")
+    # The other way of telling them apart changes nothing of what is known of them.
+    other = source_of(s3, object_identity="content")
+    materialize_day(other, tmp_path, assets=[sampled_frames])
+    errors = [row["error"] for row in rows(tmp_path, "sampled_frames") if row["error"]]
+    assert errors == ["it was changed in the storage since it was listed"]
+
+
 def test_a_listing_has_the_order_of_a_folders_and_passes_over_what_is_hidden(
     s3: S3Source, tmp_path: Path
 ) -> None:
@@ -236,6 +252,32 @@ def test_a_day_of_thousands_of_objects_is_listed_in_pages_and_no_object_is_asked
     assert {one.path for one in s3.answered} == {f"/{s3.bucket}", f"/{s3.bucket}/{DAY}.jsonl"}
     with pytest.raises(TimeoutError, match="can be listed in 0 seconds"):
         source.state(DATE, within_seconds=0)
+
+
+def test_the_sensor_sees_that_a_day_of_objects_has_changed(
+    folder: Path, s3: S3Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = folder / DAY / "slide.mp4"
+    s3.put(slide, f"{watched.DAY}/a.mp4")
+    source = source_of(s3)
+
+    def tick() -> dg.SensorResult | dg.SkipReason:
+        resources = {"video_source": source}
+        result = late_videos(dg.build_sensor_context(instance, resources=resources))
+        assert isinstance(result, dg.SensorResult | dg.SkipReason)
+        return result
+
+    with dg.instance_for_test() as instance:
+        materialize_day(
+            source, tmp_path, assets=[video_manifest], day=watched.DAY, instance=instance
+        )
+        assert "1 day looked at, none changed" in str(tick())
+        s3.put(slide, f"{watched.DAY}/b.mp4")
+        assert f"still being copied: {watched.DAY}" in str(tick())
+        monkeypatch.setattr("ocr_assets.late_videos.SETTLE_SECONDS", 0)
+        result = tick()
+        assert isinstance(result, dg.SensorResult)
+        assert [one.partition_key for one in result.run_requests or []] == [watched.DAY]
 
 
 def test_a_flat_place_is_split_by_the_day_of_modification(s3: S3Source) -> None:

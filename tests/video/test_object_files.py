@@ -1,6 +1,7 @@
 """Videos read from a real S3 server, as from a disk."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def test_what_is_said_of_an_object_is_what_is_said_of_the_file(
     assert local.info is not None
     assert by_version.info.duration_seconds == local.info.duration_seconds
     # Matroska of some size is not read to its end to count frames, and says so.
-    is_counted = local.info.container != "matroska" or (local.bytes or 0) <= SMALL
+    is_counted = local.info.container not in ("matroska", "webm") or (local.bytes or 0) <= SMALL
     assert by_version.info.frame_count == (local.info.frame_count if is_counted else None)
 
 
@@ -238,7 +239,7 @@ def test_workers_say_of_objects_what_is_wrong_and_go_on_with_the_others(
 
     def fails(_: str, path: str) -> int | None:
         if path.endswith("stuck.mkv"):
-            threading_sleep(2)
+            time.sleep(2)
         return answers.get(path.rpartition("/")[2])
 
     s3.fails = fails
@@ -264,7 +265,7 @@ def test_a_storage_that_is_too_slow_is_a_timeout_of_the_video(
     containers: Path, s3: S3Source
 ) -> None:
     urls = [s3.put(containers / "a.mkv", key) for key in ("slow.mkv", "a.mkv")]
-    s3.fails = lambda _, path: threading_sleep(30) if path.endswith("slow.mkv") else None
+    s3.fails = lambda _, path: time.sleep(30) if path.endswith("slow.mkv") else None
     with DecodeWorkers(2, VideoLimits(max_seconds=2), Storage(s3.pairs)) as workers:
         slow, good = workers.inspect(urls)
     assert slow.fault is not None
@@ -294,7 +295,7 @@ def test_an_object_can_be_read_like_a_file(s3: S3Source, tmp_path: Path) -> None
         assert file.read() == (tmp_path / "lines.jsonl").read_bytes()
 
 
-def test_nobody_can_be_told_from_a_server_that_is_not_there(containers: Path) -> None:
+def test_a_server_that_is_not_there_makes_objects_unreadable(containers: Path) -> None:
     with s3_server() as source:
         url = source.put(containers / "a.mkv", "a.mkv")
         source.options["max_retries"] = "1"
@@ -310,9 +311,3 @@ def outcome(frames: Iterator[Any]) -> int | str:
         return len(list(frames))
     except UnreadableVideoError as error:
         return str(error)
-
-
-def threading_sleep(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
