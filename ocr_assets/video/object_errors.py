@@ -42,7 +42,8 @@ def as_os_error(error: Exception) -> OSError:
     ):
         return PermissionError(errno.EACCES, f"the storage refuses it: {answer or 'no rights'}")
     if isinstance(error, InvalidPathError | ValueError):
-        return OSError(errno.EINVAL, "the name of an object there has an empty part, `.` or `..`")
+        problem = "a part of a name there is empty, `.` or `..`, or holds control characters"
+        return OSError(errno.EINVAL, problem)
     if answer:
         return OSError(errno.EIO, f"the storage answers {answer}")
     if TIMED_OUT.search(text):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from urllib.parse import urlsplit
 
 # A JSONL is not trusted: it may name objects, and have no other requests made.
 SCHEMES = frozenset({"s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss"})
@@ -18,12 +17,12 @@ def joined(folder: str, text: str) -> str | None:
     """The URL that a path relative to a folder stands for, or a URL as it is, without `..`.
 
     Returns:
-        The URL; None if it leads out of the bucket.
+        The URL; None if it leads out of the bucket, or names none.
     """
     url = text if "://" in text else f"{folder}/{text}"
     bucket, key = bucket_and_key(url)
     key = posixpath.normpath(key.lstrip("/")) if key.strip("/") else ""
-    if key == ".." or key.startswith("../"):
+    if key == ".." or key.startswith("../") or bucket.endswith("://"):
         return None
     return bucket if key in ("", ".") else f"{bucket}/{key}"
 
@@ -35,6 +34,6 @@ def lies_in(root: str, url: str) -> bool:
 
 def bucket_and_key(url: str) -> tuple[str, str]:
     """`s3://bucket` and the rest, with the slash that it begins with, as it is written."""
-    parts = urlsplit(url)
-    bucket = f"{parts.scheme}://{parts.netloc}"
-    return bucket, url[len(bucket) :]
+    scheme, _, rest = url.partition("://")
+    name, slash, key = rest.partition("/")
+    return f"{scheme}://{name}", slash + key

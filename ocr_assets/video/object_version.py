@@ -74,7 +74,8 @@ def locate(url: str, storage: Storage) -> tuple[ObjectStore, str]:
         store = open_store(bucket, dict(storage.options))
     except (BaseError, ValueError) as error:
         problem = str(error).partition("\n")[0]
-        raise OSError(errno.EINVAL, f"storage_options: {problem}") from None
+        what = "storage_options" if isinstance(error, BaseError) else "URL or storage_options"
+        raise OSError(errno.EINVAL, f"{what}: {problem}") from None
     return store, key.strip("/")
 
 

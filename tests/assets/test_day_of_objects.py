@@ -303,6 +303,8 @@ def test_a_jsonl_names_objects_by_paths_or_urls_within_the_source(
         f"{s3.url}/root/../elsewhere/slide.mp4": Status.OUTSIDE_SOURCE,
         "../../slide.mp4": Status.OUTSIDE_SOURCE,
         "s3://another-bucket/slide.mp4": Status.OUTSIDE_SOURCE,
+        "s3:///slide.mp4": Status.OUTSIDE_SOURCE,
+        "s3://[half/slide.mp4": Status.OUTSIDE_SOURCE,
         "/etc/hostname": Status.BAD_SAMPLE,
         "http://127.0.0.1/slide.mp4": Status.BAD_SAMPLE,
         "file:///etc/hostname": Status.BAD_SAMPLE,
