@@ -9,6 +9,7 @@ from ocr_assets import settings
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
+from ocr_assets.object_storage import ObjectStorageUnavailableError
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError
 from ocr_assets.tables.checkpoint import WriterTooLateError
@@ -38,6 +39,10 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         SourceMissingError,
         "put the day's videos there, or say with OCR_ASSETS_SOURCE and OCR_ASSETS_LAYOUT where "
         "they are; the sensor late_videos runs the day once they have arrived",
+    ),
+    (
+        ObjectStorageUnavailableError,
+        "do that where the steps run, then launch the run again",
     ),
     (
         SourceRefusedError,

@@ -160,11 +160,12 @@ class ObjectFile(SourceFile):
         return data
 
     def _get(self, first: int, end: int) -> tuple[memoryview, ObjectVersion]:
+        self._place = self._place or locate(self.path, self._storage)
+        store, key = self._place
+
         import obstore
         from obstore.exceptions import BaseError
 
-        self._place = self._place or locate(self.path, self._storage)
-        store, key = self._place
         for left in reversed(range(TRIES)):
             is_answered = False
             try:

@@ -103,10 +103,11 @@ class ObjectFolder:
         Raises:
             OSError: It cannot be listed.
         """
+        store, key = locate(self.url, self.storage)
+
         import obstore
         from obstore.exceptions import BaseError
 
-        store, key = locate(self.url, self.storage)
         try:
             listed = obstore.list_with_delimiter(store, key or None)
         except (BaseError, FileNotFoundError, ValueError) as error:
@@ -125,10 +126,11 @@ class ObjectFolder:
 
     def _objects(self) -> Iterator[tuple[str, ObjectVersion]]:
         """All below it: their paths from here on."""
+        store, key = locate(self.url, self.storage)
+
         import obstore
         from obstore.exceptions import BaseError
 
-        store, key = locate(self.url, self.storage)
         above = len(key) + 1 if key else 0
         try:
             for page in obstore.list(store, key or None, chunk_size=1000):

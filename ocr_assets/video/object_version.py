@@ -66,15 +66,16 @@ def locate(url: str, storage: Storage) -> tuple[ObjectStore, str]:
 
     Raises:
         OSError: It cannot be opened.
+        ObjectStorageUnavailableError: obstore is not installed.
     """
-    from obstore.exceptions import BaseError
-
     bucket, key = bucket_and_key(url)
     try:
         store = open_store(bucket, dict(storage.options))
-    except (BaseError, ValueError) as error:
+    except ImportError:
+        raise
+    except Exception as error:  # obstore's own, which cannot be named before it is imported
         problem = str(error).partition("\n")[0]
-        what = "storage_options" if isinstance(error, BaseError) else "URL or storage_options"
+        what = "URL or storage_options" if isinstance(error, ValueError) else "storage_options"
         raise OSError(errno.EINVAL, f"{what}: {problem}") from None
     return store, key.strip("/")
 
@@ -85,10 +86,11 @@ def current_version(url: str, storage: Storage) -> ObjectVersion:
     Raises:
         OSError: It is not there, or cannot be asked.
     """
+    store, key = locate(url, storage)
+
     import obstore
     from obstore.exceptions import BaseError
 
-    store, key = locate(url, storage)
     try:
         return ObjectVersion.of(obstore.head(store, key))
     except (BaseError, FileNotFoundError, ValueError) as error:

@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from ocr_assets.automation import late_videos
 from ocr_assets.cli import main
 from ocr_assets.demo import Line
 from ocr_assets.late_videos import cannot_be_watched
+from ocr_assets.object_storage import ObjectStorageUnavailableError
 from ocr_assets.reasons import Status
 from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError, VideoSource
 from ocr_assets.video.listing import Sample, list_folder
@@ -390,6 +392,22 @@ def test_a_run_of_a_closed_source_fails_with_what_to_do_and_without_the_key(
     texts = [str(event.event_specific_data) for event in result.all_events]
     assert any("give credentials that may list and read it" in text for text in texts)
     ensure_secret_is_not_in(*texts)
+
+
+def test_without_the_packages_for_it_a_source_in_an_object_storage_says_how_to_install_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("obstore", "obstore.store", "obstore.exceptions"):
+        monkeypatch.setitem(sys.modules, module, None)
+    source = VideoSource(root="s3://never-opened/videos")
+    how = r"pip install 'ocr-assets\[object-storage\]'"
+    with pytest.raises(ObjectStorageUnavailableError, match=how):
+        source.samples(DATE)
+    result = materialize_day(source, tmp_path, raise_on_error=False)
+    assert any(
+        "do that where the steps run" in str(event.event_specific_data)
+        for event in result.all_events
+    )
 
 
 @pytest.mark.parametrize(
