@@ -1,6 +1,7 @@
 """An S3 server, and a proxy before it that counts, and fails as it is told."""
 
 import contextlib
+import functools
 import http.client
 import itertools
 import os
@@ -16,7 +17,6 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-# All servers of a process are one, as moto has it.
 NUMBERS = itertools.count()
 KEY_ID, SECRET = "AKIAMARKEROFTHETESTS", "the-secret-that-must-not-be-seen"
 
@@ -91,10 +91,7 @@ class S3Source:
 @contextlib.contextmanager
 def s3_server() -> Iterator[S3Source]:
     """A bucket behind a proxy, with credentials in the environment."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    port, client = _server()
     variables = {
         "AWS_ACCESS_KEY_ID": KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -103,15 +100,10 @@ def s3_server() -> Iterator[S3Source]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        server.start()
-        _, port = server.get_host_and_port()
-        client = boto3.client(
-            "s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1"
-        )
         source = S3Source(f"clips-{next(NUMBERS)}", {}, client)
         client.create_bucket(Bucket=source.bucket)
         proxy = _Proxy(source, port)
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         source.options |= {
             "aws_endpoint_url": f"http://127.0.0.1:{proxy.server_port}",
             "aws_allow_http": "true",
@@ -123,8 +115,25 @@ def s3_server() -> Iterator[S3Source]:
         finally:
             proxy.shutdown()
             proxy.server_close()
-            server.stop()
-            client.close()
+
+
+@functools.cache
+def _server() -> tuple[int, Any]:
+    """The server's port, and a client of it; one for all tests, since starting takes a while."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET,
+    )
+    return port, client
 
 
 @pytest.fixture
