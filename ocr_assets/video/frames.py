@@ -29,7 +29,7 @@ from ocr_assets.video.container import (
 )
 from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.source_file import SourceFile, as_source
-from ocr_assets.video.span_of_ends import span_of_ends
+from ocr_assets.video.span_from_afar import span_from_afar
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -152,7 +152,7 @@ class FrameReader:
         span = stated_span(self.video)
         if span is None:
             may_estimate = not self._count_frames and self._source.size > SMALL_BYTES
-            span = span_of_ends(self.video) if may_estimate else None
+            span = span_from_afar(self.video) if may_estimate else None
             span = span or span_of_packets(self.video)
             self._rewind()
         return self._within_limits(span)

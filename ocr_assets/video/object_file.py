@@ -175,6 +175,8 @@ class ObjectFile(SourceFile):
             except (BaseError, FileNotFoundError, ValueError) as error:
                 if self._version is None and "416 " in str(error):
                     raise _EmptyError from None
+                # An answer that was cut, be it one that says what is wrong.
+                is_answered = is_answered or "body error" in str(error)
                 if not (is_answered and left):
                     raise as_os_error(error) from None
         raise AssertionError("unreachable")
