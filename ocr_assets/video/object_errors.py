@@ -16,6 +16,10 @@ TIMED_OUT = re.compile(r"timed ?out|timeout error", re.IGNORECASE)
 NO_CREDENTIALS = re.compile(r"//(169\.254\.|metadata\.google|\[fd00:ec2)")
 
 
+class AnswerCutError(OSError):
+    """The storage had begun to answer; the same request may succeed at once."""
+
+
 def as_os_error(error: Exception) -> OSError:
     """What became of a request, with a sentence as its `strerror`.
 
@@ -50,6 +54,8 @@ def as_os_error(error: Exception) -> OSError:
         return TimeoutError(errno.ETIMEDOUT, "the storage did not answer in time")
     found = CONNECTION.search(text)
     what = f": {found['what'].strip()}" if found else ""
+    if "body error" in what:
+        return AnswerCutError(errno.EIO, "the storage's answers are cut short")
     if what == ": builder error":
         what = ": its endpoint is no https URL; for http, set aws_allow_http to true"
     return OSError(errno.EIO, f"the storage cannot be read from{what}")

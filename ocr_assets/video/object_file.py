@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ocr_assets.video.fingerprint import content_digest
-from ocr_assets.video.object_errors import as_os_error
+from ocr_assets.video.object_errors import AnswerCutError, as_os_error
 from ocr_assets.video.object_version import ObjectVersion, current_version, locate
 from ocr_assets.video.source_file import SourceFile, Storage
 
@@ -27,8 +27,8 @@ MOST_BYTES = 4096 * KIB
 ALIGNMENT = 64 * KIB
 # What was read last stays, for a file that is opened again and for interleaved reads.
 KEPT_BYTES = 12 * 1024 * KIB
-# obstore itself repeats requests, and goes on with answers that were cut; this is for the rest.
-TRIES = 3
+# obstore itself repeats requests, but not all whose answers are cut.
+TRIES = 4
 
 
 class ObjectFile(SourceFile):
@@ -167,18 +167,15 @@ class ObjectFile(SourceFile):
         from obstore.exceptions import BaseError
 
         for left in reversed(range(TRIES)):
-            is_answered = False
             try:
                 answer = obstore.get(store, key, options={"range": (first, end)})
-                is_answered = True
                 return memoryview(answer.bytes()), ObjectVersion.of(answer.meta)
             except (BaseError, FileNotFoundError, ValueError) as error:
                 if self._version is None and "416 " in str(error):
                     raise _EmptyError from None
-                # An answer that was cut, be it one that says what is wrong.
-                is_answered = is_answered or "body error" in str(error)
-                if not (is_answered and left):
-                    raise as_os_error(error) from None
+                problem = as_os_error(error)
+                if not (isinstance(problem, AnswerCutError) and left):
+                    raise problem from None
         raise AssertionError("unreachable")
 
 

@@ -18,8 +18,8 @@ from ocr_assets.video.listing import (
     jsonl_samples,
     why_no_path,
 )
-from ocr_assets.video.object_errors import as_os_error
-from ocr_assets.video.object_file import ObjectFile
+from ocr_assets.video.object_errors import AnswerCutError, as_os_error
+from ocr_assets.video.object_file import TRIES, ObjectFile
 from ocr_assets.video.object_url import is_object_url, joined, lies_in
 from ocr_assets.video.object_version import ObjectVersion, locate
 from ocr_assets.video.source_file import Storage
@@ -64,6 +64,44 @@ class ObjectFolder:
             OSError: It cannot be listed.
             TimeoutError: It took too long; an OSError, too.
         """
+        for left in reversed(range(TRIES)):
+            try:
+                return self._samples(root, recursive, modified_on, within_seconds)
+            except AnswerCutError:  # from the beginning, as the order is not always the same
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def names(self) -> list[str]:
+        """What is directly in it: objects, and folders with a slash at the end.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        store, key = locate(self.url, self.storage)
+
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            listed = obstore.list_with_delimiter(store, key or None)
+        except (BaseError, FileNotFoundError, ValueError) as error:
+            raise as_os_error(error) from None
+        objects = [PurePosixPath(meta["path"]).name for meta in listed["objects"]]
+        folders = [f"{PurePosixPath(path).name}/" for path in listed["common_prefixes"]]
+        return sorted([*objects, *folders])
+
+    def is_empty(self) -> bool:
+        """Whether there is no object below it.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        return next(self._objects(), None) is None
+
+    def _samples(
+        self, root: str, recursive: bool, modified_on: dt.date | None, within_seconds: float | None
+    ) -> Iterator[Sample] | None:
         ends = None if within_seconds is None else time.monotonic() + within_seconds
         found: list[tuple[str, ObjectVersion]] = []
         folders: set[str] = set()
@@ -96,33 +134,6 @@ class ObjectFolder:
             )
             for name, version in found
         )
-
-    def names(self) -> list[str]:
-        """What is directly in it: objects, and folders with a slash at the end.
-
-        Raises:
-            OSError: It cannot be listed.
-        """
-        store, key = locate(self.url, self.storage)
-
-        import obstore
-        from obstore.exceptions import BaseError
-
-        try:
-            listed = obstore.list_with_delimiter(store, key or None)
-        except (BaseError, FileNotFoundError, ValueError) as error:
-            raise as_os_error(error) from None
-        objects = [PurePosixPath(meta["path"]).name for meta in listed["objects"]]
-        folders = [f"{PurePosixPath(path).name}/" for path in listed["common_prefixes"]]
-        return sorted([*objects, *folders])
-
-    def is_empty(self) -> bool:
-        """Whether there is no object below it.
-
-        Raises:
-            OSError: It cannot be listed.
-        """
-        return next(self._objects(), None) is None
 
     def _objects(self) -> Iterator[tuple[str, ObjectVersion]]:
         """All below it: their paths from here on."""

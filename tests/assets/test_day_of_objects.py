@@ -119,7 +119,7 @@ def test_told_apart_by_version_they_get_the_same_verdicts_and_copies_are_found_b
     folder: Path, local: Path, s3: S3Source, tmp_path: Path
 ) -> None:
     s3.put_folder(folder)
-    s3.refused_share, s3.cut_share = 0.1, 0.1
+    s3.refused_share, s3.cut_share = 0.1, 0.06
     result = run(source_of(s3), tmp_path)
     names = ("sample_id", "verdict", "reason", "ocr_area_ratio", "union_area_ratio")
     ours, theirs = (

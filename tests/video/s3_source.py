@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             source.before_get(path, source.requests("GET", path))
         with self.server.lock:
             is_refused = source.chance.random() < source.refused_share
-            is_cut = source.chance.random() < source.cut_share and not is_list
+            is_cut = source.chance.random() < source.cut_share
         time.sleep(source.delay_seconds)
         status = source.fails(self.command, path) or (503 if is_refused else None)
         if status is not None:
