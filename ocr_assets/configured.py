@@ -83,12 +83,17 @@ def _as_set(kind: type[Config], what: str, name: str, values: dict[str, Any]) ->
         raise settings.SettingError(_what_is_wrong(error, prefix, fields)) from error
 
 
+def _shown(value: Any) -> str:
+    """A value as it was set; of options for a storage the names alone, as some may be secret."""
+    return "{" + ", ".join(map(repr, value)) + "}" if isinstance(value, dict) else repr(value)
+
+
 def _what_is_wrong(error: ValidationError, prefix: str, fields: dict[str, Any]) -> str:
     """One sentence a mistake; a value that contradicts others is told with all that are set."""
     sentences = []
     for mistake in error.errors():
         names = [str(place) for place in mistake["loc"][:1] if place in fields] or sorted(fields)
-        values = ", ".join(f"{prefix}{name.upper()}={fields[name]!r}" for name in names)
+        values = ", ".join(f"{prefix}{name.upper()}={_shown(fields[name])}" for name in names)
         message = mistake["msg"].removeprefix("Value error, ")
         sentences.append(f"{values}: {message}" if values else message)
     return "; ".join(sentences)

@@ -1,7 +1,6 @@
 """Which days have to be run again, because videos came late or changed since."""
 
 import datetime as dt
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,15 +97,7 @@ def cannot_be_watched(source: VideoSource) -> str | None:
     """Why no day of a source can be told to have changed; None if it can."""
     if source.layout == "whole_folder":
         return "the layout whole_folder has no days, so none of them can be late"
-    root = source.absolute_root
-    try:
-        if not root.is_dir():
-            return f"the source {root} is not a folder"
-        with os.scandir(root) as entries:
-            # Most likely a disk that is not mounted, and not days that all lost their videos.
-            return None if any(True for _ in entries) else f"the source {root} is empty"
-    except OSError as error:
-        return f"the source {root} cannot be looked at: {error.strerror}"
+    return source.why_not_there()
 
 
 def days_in_rotation(

@@ -12,19 +12,21 @@ store.head("clip.mp4")["size"]
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 StorageOptions = Mapping[str, str]
 
 # A drive letter is one character; file:// is a folder like any other, without the three slashes.
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 CLIENT_OPTIONS = ("allow_http", "connect_timeout", "timeout", "proxy_url")
+RETRY_OPTIONS = ("max_retries", "retry_timeout")
 SECRET = re.compile(r"secret|token|password|credential|key(?!_prefix)|sas|authorization", re.I)
 
 
@@ -76,9 +78,25 @@ def _opened(url: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
         ) from error
 
     given = {name.lower(): value for name, value in options}
+    given_retries = {name: given.pop(name) for name in RETRY_OPTIONS if name in given}
     client: ClientConfig = {}
     for name in CLIENT_OPTIONS:
         value = given.pop(f"aws_{name}", given.pop(name, None))
         if value is not None:
             client[name] = value == "true" if name == "allow_http" else value  # type: ignore[literal-required]
-    return from_url(url, config=given or None, client_options=client or None)  # type: ignore[arg-type]
+    return from_url(
+        url,
+        config=given or None,  # type: ignore[arg-type]
+        client_options=client or None,
+        retry_config=_retry_config(given_retries) if given_retries else None,
+    )
+
+
+def _retry_config(options: StorageOptions) -> RetryConfig:
+    """How often a request is tried again: `max_retries`, and `retry_timeout` in seconds."""
+    config: RetryConfig = {}
+    if "max_retries" in options:
+        config["max_retries"] = int(options["max_retries"])
+    if "retry_timeout" in options:
+        config["retry_timeout"] = dt.timedelta(seconds=float(options["retry_timeout"].rstrip("s")))
+    return config

@@ -36,7 +36,7 @@ class DayRequest:
     """What to run.
 
     Attributes:
-        source: The folder that holds the videos.
+        source: The folder that holds the videos, or its URL.
         data: The folder for the tables.
         date: The day, and so the partition.
         layout: How the source tells the days apart.
@@ -48,7 +48,7 @@ class DayRequest:
             None: as the code location has it.
     """
 
-    source: Path
+    source: Path | str
     data: Path
     date: dt.date
     layout: Layout = "auto"

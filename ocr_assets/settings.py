@@ -155,10 +155,10 @@ def fields_set(name: str) -> dict[str, Any]:
     """Fields of a resource or of an asset's config that this code location sets for all its runs.
 
     `OCR_ASSETS_EASYOCR_DEVICE=cpu` sets `device` of `easyocr`, and so on; `null` is None, and
-    what begins with a bracket is JSON.
+    what begins with a bracket or a brace is JSON.
 
     Raises:
-        SettingError: A value that begins with a bracket is not JSON.
+        SettingError: A value that begins with one is not JSON.
     """
     fields: dict[str, Any] = {}
     for variable, text in os.environ.items():
@@ -191,12 +191,13 @@ def _whole_number(variable: str, default: int, least: int = 1) -> int:
 def _field(variable: str, text: str) -> Any:
     if text == "null":
         return None
-    if not text.startswith("["):
+    if not text.startswith(("[", "{")):
         return text  # the resource's own types turn it into numbers and the like
     try:
         return json.loads(text)
     except ValueError as error:
-        raise SettingError(f"{variable}={text!r} is not JSON: {error}") from error
+        shown = variable if text.startswith("{") else f"{variable}={text!r}"  # it may be secret
+        raise SettingError(f"{shown} is not JSON: {error}") from None
 
 
 def coverage_report(root: str | Path, date: dt.date) -> Path:

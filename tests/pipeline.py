@@ -23,7 +23,7 @@ ASSETS: list[dg.AssetsDefinition] = [video_manifest, sampled_frames, ocr_boxes, 
 
 
 def materialize_day(
-    source: Path,
+    source: Path | VideoSource,
     data: Path,
     *,
     assets: Sequence[dg.AssetsDefinition] = ASSETS,
@@ -42,7 +42,7 @@ def materialize_day(
     """Materialises assets for a day, with their checks.
 
     Args:
-        source: The video source's root.
+        source: The video source's root, or the source.
         data: The tables' root.
         assets: Which assets; one of another definition takes the place of ours with its name.
         day: The partition.
@@ -71,7 +71,9 @@ def materialize_day(
         partition_key=day,
         instance=instance,
         resources={
-            "video_source": VideoSource(root=str(source), layout=layout),
+            "video_source": source
+            if isinstance(source, VideoSource)
+            else VideoSource(root=str(source), layout=layout),
             "compute": compute or ComputeResource(),
             "decoder": decoder or VideoDecoder(),
             "tables": Tables(root=str(data)),

@@ -9,9 +9,10 @@ from ocr_assets import settings
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
+from ocr_assets.object_storage import ObjectStorageUnavailableError
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.compute import RayMissingError
-from ocr_assets.resources.video_source import SourceMissingError
+from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError
 from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.day_lock import DaysLockedError
 from ocr_assets.tables.partitioned import (
@@ -39,6 +40,15 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         SourceMissingError,
         "put the day's videos there, or say with OCR_ASSETS_SOURCE and OCR_ASSETS_LAYOUT where "
         "they are; the sensor late_videos runs the day once they have arrived",
+    ),
+    (
+        ObjectStorageUnavailableError,
+        "do that where the steps run, then launch the run again",
+    ),
+    (
+        SourceRefusedError,
+        "give credentials that may list and read it in the environment (AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, for example), then launch the run again",
     ),
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
     (PartitionOutdatedError, "materialise it again; of filtered_dataset that needs no OCR"),

@@ -10,8 +10,10 @@ from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingErro
 from ocr_assets.tables.schemas import VideoManifest
 from ocr_assets.tables.storage_errors import UNREADABLE_PART
 from ocr_assets.tables.stored_path import stored_path
-from ocr_assets.video.inspection import file_state
 from ocr_assets.video.listing import VideoReference
+from ocr_assets.video.object_url import is_object_url
+from ocr_assets.video.object_version import current_version
+from ocr_assets.video.source_file import Storage, file_state
 
 # What depends on the file and its path alone.
 COLUMNS = [
@@ -30,15 +32,23 @@ class ReusedInspections:
         reused: How many rows have been given so far.
     """
 
-    def __init__(self, table: PartitionedTable | None, date: dt.date, key: str) -> None:
+    def __init__(
+        self,
+        table: PartitionedTable | None,
+        date: dt.date,
+        key: str,
+        storage: Storage | None = None,
+    ) -> None:
         """Reads the partition.
 
         Args:
             table: `video_manifest`; None if nothing is to be reused.
             date: The partition. One that is missing or torn has no rows.
             key: What decides on a row besides the file, as a hash.
+            storage: How videos that are objects are reached.
         """
         self.reused = 0
+        self._storage = storage or Storage()
         self._key = key
         self._rows = pl.DataFrame()
         self._places: dict[str, int] = {}
@@ -61,10 +71,17 @@ class ReusedInspections:
             return None
         row = self._rows.row(place, named=True)
         try:
-            now = file_state(Path(video.path).stat())
+            now = self._state(video)
         except OSError:
             return None
         if row["file_state"] != f"{self._key} {now}":
             return None
         self.reused += 1
         return row
+
+    def _state(self, video: VideoReference) -> str:
+        """What the file or object is like now; an object is asked only if no listing told it."""
+        if not is_object_url(video.path):
+            return file_state(Path(video.path).stat())
+        version = video.version or current_version(video.path, self._storage)
+        return version.state(self._storage.identity)

@@ -26,11 +26,14 @@ from ocr_assets.reasons import Status
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.tables.disk_space import ensure_space
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.tables.stored_path import stored_path
+from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.sampling import SamplingRule, sampling_key
+from ocr_assets.video.source_file import Storage
 
 # A third of what frames of real clips take on average in lossless WebP, so that nothing is refused
 # that would fit.
@@ -84,6 +87,7 @@ def sampled_frames(
     context: dg.AssetExecutionContext,
     config: SampledFramesConfig,
     compute: ComputeResource,
+    video_source: VideoSource,
     decoder: VideoDecoder,
     tables: Tables,
 ) -> dg.MaterializeResult[None]:
@@ -92,8 +96,10 @@ def sampled_frames(
     Three a video unless configured otherwise, upright, with the time at which they are shown. A
     video that cannot be decoded has one row with its `status` and reason instead.
     """
+    storage = video_source.storage()
     return each_day(
-        context, lambda date: _sample(context, date, config, compute.workers(), decoder, tables)
+        context,
+        lambda date: _sample(context, date, config, storage, compute.workers(), decoder, tables),
     )
 
 
@@ -101,6 +107,7 @@ def _sample(
     context: dg.AssetExecutionContext,
     date: dt.date,
     config: SampledFramesConfig,
+    storage: Storage,
     compute: Compute,
     decoder: VideoDecoder,
     tables: Tables,
@@ -112,7 +119,7 @@ def _sample(
             .filter(pl.col("status") == Status.OK, pl.col("video_id").is_not_null())
             .unique("video_id", keep="first", maintain_order=True)
             .select(
-                *("video_id", "path", "path_bytes"),
+                *("video_id", "path", "path_bytes", "file_state"),
                 *("width", "height", "duration_seconds", "frame_count"),
             )
             .collect()
@@ -152,6 +159,7 @@ def _sample(
             rule,
             key,
             decoder.limits(),
+            storage,
             worker_count(config.decode_workers),
         )
         observer = Observer(progress.advance, context.log.info)
@@ -185,20 +193,28 @@ def _units(
     """Videos in groups whose frames take about a part, as far as the manifest tells."""
     frames = _frames_expected(rule).fill_null(rule.frame_sample_num).ceil().alias("frames")
     pixels = (pl.col("width") * pl.col("height").cast(pl.Int64)).fill_null(0).alias("pixels")
-    columns = videos.select("video_id", "path", "path_bytes", frames, pixels)
+    columns = videos.select("video_id", "path", "path_bytes", "file_state", frames, pixels)
     group: list[VideoToSample] = []
     rows, number, number_bytes = 0.0, 0, 0.0
-    for video_id, path, path_bytes, expected, of_each in columns.iter_rows():
+    for video_id, path, path_bytes, state, expected, of_each in columns.iter_rows():
         expected_bytes = MEAN_BYTES_A_PIXEL * of_each * expected
         if group and (rows + expected > size.rows or number_bytes + expected_bytes > size.bytes):
             yield FramesUnit(number, tuple(group))
             group, rows, number_bytes, number = [], 0.0, 0.0, number + 1
         places = tuple(sampled.get(video_id, ()))
-        group.append(VideoToSample(video_id, stored_path(path, path_bytes), places))
+        version = _version(path, state)
+        group.append(VideoToSample(video_id, stored_path(path, path_bytes), version, places))
         rows += expected
         number_bytes += expected_bytes
     if group:
         yield FramesUnit(number, tuple(group))
+
+
+def _version(path: str, file_state: str | None) -> str | None:
+    """What an object was like when the manifest was made: its id is of that version."""
+    if file_state is None or not is_object_url(path):
+        return None
+    return file_state.rpartition(" ")[2]  # before it stands what decided on the other columns
 
 
 def _least_bytes(videos: pl.DataFrame, rule: SamplingRule) -> int:

@@ -52,7 +52,8 @@ class VideoManifestConfig(dg.Config):
         default=True,
         description=(
             "Whether files that the day's earlier partition has, and whose size, times and inode "
-            "are still the same, are taken from there instead of being read again."
+            "(of objects: size, time and e_tag) are still the same, are taken from there instead "
+            "of being read again."
         ),
     )
     allow_emptied_day: bool = Field(
@@ -100,16 +101,19 @@ def _list_videos(
     state = video_source.state(date)
     if state.samples == 0 and not config.allow_emptied_day and _had_samples(tables, date):
         raise SourceMissingError(
-            f"the source {video_source.absolute_root} has nothing any more for {date}, whose "
+            f"the source {video_source.place} has nothing any more for {date}, whose "
             "videos were there before; allow_emptied_day of video_manifest lets it become empty"
         )
     key = _probe_key(decoder.limits())
-    known = ReusedInspections(tables.video_manifest if config.reuse_unchanged else None, date, key)
-    made_from = hashlib.sha256(f"{state.fingerprint} {key}".encode()).hexdigest()
+    storage = video_source.storage()
+    earlier = tables.video_manifest if config.reuse_unchanged else None
+    known = ReusedInspections(earlier, date, key, storage)
+    decides = f"{state.fingerprint} {key} {storage.identity}"
+    made_from = hashlib.sha256(decides.encode()).hexdigest()
     count = worker_count(config.decode_workers, PROBES_BY_DEFAULT)
     with (
         tables.video_manifest.replace(date, PART_SIZE, made_from=made_from) as writer,
-        decoder.workers(count) as workers,
+        decoder.workers(count, storage) as workers,
     ):
         resumed = writer.resumed("sample_index", "status")
         done = resumed["sample_index"].n_unique()

@@ -79,7 +79,8 @@ def add_export(commands: Commands) -> None:
         "--copy",
         type=Path,
         metavar="DIR",
-        help="the same with copies; equal ones that are there already are not made again",
+        help="the same with copies; equal ones that are there already are not made again; videos "
+        "in an object storage can only be copied",
     )
     export.add_argument(
         "--shard-samples",
@@ -98,8 +99,10 @@ def add_export(commands: Commands) -> None:
 
 
 def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from ocr_assets.configured import configured
     from ocr_assets.export.job import export
     from ocr_assets.export.output import why_not
+    from ocr_assets.resources.video_source import VideoSource
     from ocr_assets.tables.partitioned import addressable
 
     is_webdataset = options.format == "webdataset"
@@ -132,6 +135,7 @@ def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
             force=options.force,
             videos=videos,
             link_or_copy="copy" if options.copy else "link",
+            storage=configured(VideoSource, "video_source").storage(),
             shard_samples=options.shard_samples or SHARD_SAMPLES,
             shard_bytes=options.shard_bytes or SHARD_BYTES,
         ),

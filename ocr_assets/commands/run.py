@@ -20,7 +20,9 @@ from ocr_assets.commands.arguments import (
 from ocr_assets.commands.exit_codes import SUCCEEDED
 from ocr_assets.coverage import FilterRule
 from ocr_assets.gpu.placement import DevicePolicy
+from ocr_assets.object_storage import ObjectStorageUnavailableError
 from ocr_assets.settings import Layout
+from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.sampling import SamplingRule
 
 EARLIEST = dt.date(1970, 1, 1)  # no file was modified before
@@ -29,7 +31,11 @@ EARLIEST = dt.date(1970, 1, 1)  # no file was modified before
 def add_run(commands: Commands) -> None:
     """Adds the command."""
     run = commands.add_parser("run", help="filter the videos of one day")
-    run.add_argument("--source", type=Path, required=True, help="folder that holds the videos")
+    run.add_argument(
+        "--source",
+        required=True,
+        help="folder that holds the videos, or its URL (s3://bucket/prefix)",
+    )
     add_data(run)
     run.add_argument(
         "--date",
@@ -86,18 +92,25 @@ def add_run(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from ocr_assets.commands.day_table import print_day
-    from ocr_assets.configured import value_set
+    from ocr_assets.configured import configured, value_set
+    from ocr_assets.resources.video_source import VideoSource
     from ocr_assets.runs import DayRequest, run_day
     from ocr_assets.tables.partitioned import addressable
 
-    if not options.source.is_dir():
+    if not is_object_url(options.source) and not Path(options.source).is_dir():
         parser.error(f"--source {options.source} is not a folder")
     refuse_what_is_no_folder(parser, "--data", options.data)
     if options.date is not None and options.date > today():
         parser.error(f"--date {options.date} is in the future")
     if options.date is not None and options.date < EARLIEST:
         parser.error(f"--date {options.date} is before {EARLIEST}")
-    dates = _dates_of(options.source)
+    try:
+        names = configured(VideoSource, "video_source", root=options.source).names()
+    except OSError as error:
+        parser.error(f"--source {options.source}: {error.strerror or error}")
+    except ObjectStorageUnavailableError as error:
+        parser.error(str(error))
+    dates = {date for name in names if (date := _date_of(name)) is not None}
     try:
         request = DayRequest(
             source=options.source,
@@ -131,11 +144,7 @@ def _sampling(options: argparse.Namespace) -> SamplingRule:
     return SamplingRule(unset.frame_sample_num if number is None else number, every)
 
 
-def _dates_of(source: Path) -> set[dt.date]:
-    """The days that a source has a folder or a JSONL for."""
-    names = (
-        entry.name if entry.is_dir() else entry.stem
-        for entry in source.iterdir()
-        if entry.is_dir() or entry.suffix == ".jsonl"
-    )
-    return {date for name in names if (date := parsed_day(name)) is not None}
+def _date_of(name: str) -> dt.date | None:
+    """The day that a source has a folder or a JSONL of this name for."""
+    ending = "/" if name.endswith("/") else ".jsonl"
+    return parsed_day(name.removesuffix(ending)) if name.endswith(ending) else None

@@ -17,9 +17,10 @@ from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.partitioned import PartitionedTable
 from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.video.container import UnreadableVideoError
-from ocr_assets.video.decode_worker import EncodedFrame
+from ocr_assets.video.decode_worker import EncodedFrame, SampleVideo
 from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SamplingRule
+from ocr_assets.video.source_file import Storage
 from ocr_assets.video.workers import DecodeWorkers
 
 Row = dict[str, Any]
@@ -33,12 +34,14 @@ class VideoToSample:
     Attributes:
         video_id: Fingerprint of its content.
         path: Where it is.
+        state: What an object was like when it was given its id; None: any will do.
         sampled: Part files of `sampled_frames` that hold its frames, in order, and their days; none
             if it has to be decoded.
     """
 
     video_id: str
     path: str
+    state: str | None = None
     sampled: tuple[tuple[dt.date, Path], ...] = ()
 
 
@@ -83,6 +86,7 @@ class FramesWork:
         rule: Which frames to take.
         sampling_key: That of the rule.
         limits: What a video may cost.
+        storage: How videos that are objects are reached.
         decode_workers: Processes that decode.
     """
 
@@ -92,6 +96,7 @@ class FramesWork:
     rule: SamplingRule
     sampling_key: str
     limits: VideoLimits
+    storage: Storage
     decode_workers: int
 
     def run(self, units: Iterable[FramesUnit], observer: Observer) -> Iterator[FinishedFrames]:
@@ -101,7 +106,7 @@ class FramesWork:
             DecodeWorkerError: The processes that decode do not work.
             Exception: What the storage raises.
         """
-        with DecodeWorkers(self.decode_workers, self.limits) as workers:
+        with DecodeWorkers(self.decode_workers, self.limits, self.storage) as workers:
             yield from self.run_with(workers, units, observer)
 
     def run_with(
@@ -109,8 +114,8 @@ class FramesWork:
     ) -> Iterator[FinishedFrames]:
         """The same with processes that are there already."""
         planned, ahead = itertools.tee(units)
-        decoded = workers.sample(
-            (video.path for unit in ahead for video in unit.videos if not video.sampled), self.rule
+        decoded = workers.sample_each(
+            self._job(video) for unit in ahead for video in unit.videos if not video.sampled
         )
         copies = FrameParts(self.table)
         for unit in planned:
@@ -126,6 +131,9 @@ class FramesWork:
         for video in unit.videos:
             rows.fail(video.video_id, Fault(Status.WORKER_DIED, reason))
         return rows.finished()
+
+    def _job(self, video: VideoToSample) -> SampleVideo:
+        return SampleVideo(video.path, self.rule, video.state)
 
     def _sample(
         self,
@@ -143,8 +151,8 @@ class FramesWork:
         except FramesGoneError as error:
             observer.say(f"frames of {video.path!r} are decoded again: {error}")
             # By a process of its own, since the others are at work on others in their order.
-            with DecodeWorkers(1, self.limits) as workers:
-                self._decode(video, next(workers.sample([video.path], self.rule)), rows)
+            with DecodeWorkers(1, self.limits, self.storage) as workers:
+                self._decode(video, next(workers.sample_each([self._job(video)])), rows)
             return
         for frame in copied:
             rows.add(frame)

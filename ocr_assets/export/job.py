@@ -10,7 +10,7 @@ import polars as pl
 
 from ocr_assets.export.formats import write_csv, write_jsonl, write_parquet
 from ocr_assets.export.output import replaced_file, replaced_folder, why_not
-from ocr_assets.export.placing import JudgedVideo, VideoFolder, ensure_apart
+from ocr_assets.export.placing import JudgedVideo, VideoFolder, ensure_possible
 from ocr_assets.export.request import ExportError, ExportRequest, ExportSummary
 from ocr_assets.export.shards import has_webdataset, write_shards
 from ocr_assets.export.source_files import VideoLostError
@@ -77,8 +77,8 @@ class _Export:
         self._warn = warn
         self.folder: VideoFolder | None = None
         if request.videos is not None:
-            ensure_apart(request.videos, self._judged_videos())
-            self.folder = VideoFolder(request.videos, request.link_or_copy)
+            ensure_possible(request.videos, self._judged_videos(), request.link_or_copy)
+            self.folder = VideoFolder(request.videos, request.link_or_copy, request.storage)
 
     def write(self) -> None:
         request = self._request
@@ -91,6 +91,7 @@ class _Export:
                     unfinished,
                     line,
                     self._leave_out,
+                    request.storage,
                     max_samples=request.shard_samples,
                     max_bytes=request.shard_bytes,
                 )

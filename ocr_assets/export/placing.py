@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocr_assets.export.request import ExportError, LinkOrCopy
-from ocr_assets.export.source_files import VideoLostError, content, ensure_unchanged
+from ocr_assets.export.source_files import (
+    VideoLostError,
+    content,
+    ensure_unchanged,
+    has_content,
+)
 from ocr_assets.tables.durable import make_folder, sync
 from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, remove_older
-from ocr_assets.video.fingerprint import fingerprint
 from ocr_assets.video.listing import NOT_UTF8, VideoReference
+from ocr_assets.video.object_url import is_object_url
+from ocr_assets.video.source_file import Storage
 
 MAX_NAME_BYTES = 255
 MAX_SUFFIX_BYTES = 32
@@ -28,7 +34,7 @@ class JudgedVideo:
     """A video of a sample, as `filtered_dataset` has it.
 
     Attributes:
-        path: Absolute path.
+        path: Absolute path, or URL.
         video_id: Fingerprint of its content when it was judged.
         date: The sample's day.
         sample_id: The sample's.
@@ -55,12 +61,13 @@ class VideoFolder:
         found: Those that were there already, from an earlier export or for an earlier sample.
     """
 
-    def __init__(self, folder: Path, how: LinkOrCopy) -> None:
+    def __init__(self, folder: Path, how: LinkOrCopy, storage: Storage | None = None) -> None:
         """Names the folder, and makes it.
 
         Args:
             folder: Where the videos go.
             how: `link`: symbolic links to the absolute paths. `copy`: copies.
+            storage: How videos that are objects are reached.
 
         Raises:
             OSError: It cannot be made.
@@ -69,6 +76,7 @@ class VideoFolder:
         self.found = 0
         self._folder = folder.absolute()
         self._how = how
+        self._storage = storage or Storage()
         make_folder(self._folder)
         forgotten = self._folder.glob(f"{UNFINISHED}*")
         remove_older(forgotten, time.time() - FORGOTTEN_SECONDS)
@@ -127,13 +135,13 @@ class VideoFolder:
     def _copy(self, video: JudgedVideo, target: Path) -> bool:
         if os.path.lexists(target):
             is_file = stat.S_ISREG(target.lstat().st_mode)
-            if is_file and fingerprint(target) == video.video_id:
+            if is_file and has_content(target, video.path, video.video_id, self._storage):
                 return False
             raise _NameTakenError
         unfinished = self._folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         try:
             with unfinished.open("wb") as file:
-                for chunk in content(video.path, video.video_id):
+                for chunk in content(video.path, video.video_id, self._storage):
                     file.write(chunk)
             sync(unfinished)
             unfinished.rename(target)
@@ -144,20 +152,28 @@ class VideoFolder:
         return True
 
 
-def ensure_apart(folder: Path, videos: Iterable[JudgedVideo]) -> None:
-    """Refuses a folder in which the source's next run might find what is put there.
+def ensure_possible(folder: Path, videos: Iterable[JudgedVideo], how: LinkOrCopy) -> None:
+    """Refuses what cannot be linked to, and what the source's next run might find.
 
     Args:
         folder: Where videos are to go; it need not be there.
         videos: Those that were judged.
+        how: How they are to be put there.
 
     Raises:
-        ExportError: One of them lies in the folder, or the folder in one that was searched for
-            them.
+        ExportError: One of them is an object and is to be linked to, or lies in the folder, or the
+            folder in one that was searched for them.
     """
     chosen = folder.resolve()
     resolved: dict[Path, Path] = {}
     for video in videos:
+        if is_object_url(video.path):
+            if how == "link":
+                raise ExportError(
+                    f"{video.path} is in an object storage, and no link leads there; "
+                    "--copy downloads the videos"
+                )
+            continue
         searched = _searched_folder(video)
         home = searched or Path(video.path).parent
         if home not in resolved:

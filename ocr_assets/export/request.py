@@ -2,9 +2,11 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from ocr_assets.video.source_file import Storage
 
 SHARD_SAMPLES = 10_000
 SHARD_BYTES = 2**30
@@ -35,6 +37,7 @@ class ExportRequest:
         force: Whether an output that is there is replaced.
         videos: A folder that the videos are put into; None: they stay where they are.
         link_or_copy: How they are put there.
+        storage: How videos that are objects are reached.
         shard_samples: Most samples in a shard.
         shard_bytes: A shard ends with the sample that brings it to this many bytes.
     """
@@ -49,6 +52,7 @@ class ExportRequest:
     force: bool = False
     videos: Path | None = None
     link_or_copy: LinkOrCopy = "link"
+    storage: Storage = field(default_factory=Storage)
     shard_samples: int = SHARD_SAMPLES
     shard_bytes: int = SHARD_BYTES
 

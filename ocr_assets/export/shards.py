@@ -12,6 +12,7 @@ from ocr_assets.export.source_files import VideoLostError, content
 from ocr_assets.tables.durable import sync
 from ocr_assets.tables.stored_path import stored_paths
 from ocr_assets.video.listing import VIDEO_SUFFIXES
+from ocr_assets.video.source_file import Storage
 
 PATTERN = "%06d.tar"
 SHARD_NAME = r"\d{6,}\.tar"
@@ -28,6 +29,7 @@ def write_shards(
     folder: Path,
     line: Callable[[dict[str, Any]], str],
     lost: Callable[[dict[str, Any], VideoLostError], None],
+    storage: Storage,
     *,
     max_samples: int,
     max_bytes: int,
@@ -43,6 +45,7 @@ def write_shards(
         folder: Where the shards go.
         line: Makes a sample's JSON.
         lost: Takes the rows that cannot be written whole, and why.
+        storage: How videos that are objects are reached.
         max_samples: A shard ends with this many samples,
         max_bytes: or with the sample that brings it to this many bytes.
     """
@@ -64,7 +67,7 @@ def write_shards(
         for frame in frames:
             for row in frame.iter_rows(named=True):
                 try:
-                    videos = _videos(row)
+                    videos = _videos(row, storage)
                 except VideoLostError as error:
                     lost(row, error)
                     continue
@@ -77,10 +80,12 @@ def _key(date: dt.date, sample_index: int) -> str:
     return f"{date.isoformat()}-{sample_index:08d}"
 
 
-def _videos(row: dict[str, Any]) -> dict[str, bytes]:
+def _videos(row: dict[str, Any], storage: Storage) -> dict[str, bytes]:
     videos = list(zip(stored_paths(row), row["video_ids"], strict=True))
     return {
-        (f"{index}." if len(videos) > 1 else "") + _suffix(path): b"".join(content(path, video_id))
+        (f"{index}." if len(videos) > 1 else "") + _suffix(path): b"".join(
+            content(path, video_id, storage)
+        )
         for index, (path, video_id) in enumerate(videos)
         if video_id is not None
     }

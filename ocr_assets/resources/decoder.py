@@ -5,6 +5,7 @@ import dagster as dg
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.gpu.sizes import GIB, MIB
 from ocr_assets.video.limits import VideoLimits
+from ocr_assets.video.source_file import Storage
 from ocr_assets.video.workers import DecodeWorkers
 
 DEFAULTS = VideoLimits()
@@ -76,6 +77,11 @@ class VideoDecoder(dg.ConfigurableResource):  # type: ignore[type-arg]
             max_sampled_frames=self.max_sampled_frames,
         )
 
-    def workers(self, count: int) -> DecodeWorkers:
-        """So many processes at most, to be used as a context manager."""
-        return DecodeWorkers(count, self.limits())
+    def workers(self, count: int, storage: Storage | None = None) -> DecodeWorkers:
+        """So many processes at most, to be used as a context manager.
+
+        Args:
+            count: How many.
+            storage: How videos that are objects are reached.
+        """
+        return DecodeWorkers(count, self.limits(), storage)

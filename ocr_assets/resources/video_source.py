@@ -1,14 +1,21 @@
 """Where the videos of a day come from."""
 
 import datetime as dt
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator
 
+from ocr_assets.object_storage import is_url, refuse_secrets
 from ocr_assets.settings import Layout
 from ocr_assets.video.listing import Sample, list_folder, read_jsonl
+from ocr_assets.video.object_listing import ObjectFolder, object_jsonl_samples
+from ocr_assets.video.object_url import SCHEMES, bucket_and_key, is_object_url
+from ocr_assets.video.object_version import current_version
+from ocr_assets.video.source_file import ObjectIdentity, Storage
 from ocr_assets.video.source_state import SourceState, source_state
 
 # The keys of metadata that say what a day was made from.
@@ -20,11 +27,22 @@ class SourceMissingError(LookupError):
     """The source has nothing for the day: no folder, no file."""
 
 
+class SourceRefusedError(PermissionError):
+    """An object storage does not let the source be read."""
+
+
 class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Lists the samples of a day."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a secret that is refused
+
     root: str = Field(
-        default="videos", min_length=1, description="The folder that holds the videos."
+        default="videos",
+        min_length=1,
+        description=(
+            "The folder that holds the videos, or its URL in an object storage: "
+            "`s3://bucket/prefix`, `gs://...` or `az://...`."
+        ),
     )
     layout: Layout = Field(
         default="auto",
@@ -40,14 +58,56 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=False,
         description="Whether links and paths in a JSONL may lead to files outside the root.",
     )
+    storage_options: dict[str, str] = Field(
+        default={},
+        description=(
+            "How an object storage is reached: `aws_endpoint_url`, `aws_region`, "
+            "`aws_allow_http`, `timeout`, `max_retries`, `retry_timeout` and so on. No "
+            "credentials: those are taken from the environment, AWS_ACCESS_KEY_ID for example."
+        ),
+    )
+    object_identity: ObjectIdentity = Field(
+        default="version",
+        description=(
+            "What makes two objects one video. `version`: URL, size and e_tag, so that no object "
+            "is read whole for it and copies are sampled each by themselves. `content`: every new "
+            "object is read whole; its `video_id` is then that of a file with the same content."
+        ),
+    )
 
-    def samples(self, date: dt.date) -> Iterator[Sample]:
+    @field_validator("root")
+    @classmethod
+    def _refuse_other_urls(cls, root: str) -> str:
+        if is_url(root) and not is_object_url(root):
+            raise ValueError(
+                f"the source {root} is neither a folder nor in an object storage that is known "
+                f"({', '.join(sorted(SCHEMES))}); a folder is named by its path alone"
+            )
+        if is_object_url(root) and bucket_and_key(root)[0].endswith("://"):
+            raise ValueError(f"the source {root} names no bucket; write s3://bucket/prefix")
+        return root
+
+    @field_validator("storage_options")
+    @classmethod
+    def _refuse_secrets(cls, options: dict[str, str]) -> dict[str, str]:
+        refuse_secrets(options)
+        return options
+
+    def samples(self, date: dt.date, within_seconds: float | None = None) -> Iterator[Sample]:
         """The samples of one day, in an order that is the same on every run.
+
+        Args:
+            date: The day.
+            within_seconds: How long it may take to list an object storage; None for as long as it
+                takes.
 
         Raises:
             SourceMissingError: There is no such root, or nothing in it that stands for the day. A
                 folder or file for the day that is empty is a day without samples.
+            OSError: It cannot be listed.
         """
+        if self.is_in_object_storage:
+            return self._objects(date, within_seconds)
         root = self.absolute_root
         if not root.is_dir():
             raise SourceMissingError(f"the source {root} is not a folder")
@@ -64,20 +124,31 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         if self.layout == "whole_folder":
             return list_folder(root, root, allow_outside_root=allow)
-        wanted = {"jsonl": f"{date}.jsonl", "day_folder": f"{date}/"}.get(
-            self.layout, f"{date}.jsonl or {date}/"
-        )
-        raise SourceMissingError(f"the source {root} has no {wanted}")
+        raise SourceMissingError(self._has_no(date))
+
+    @property
+    def is_in_object_storage(self) -> bool:
+        """Whether the root is a URL."""
+        return is_object_url(self.root)
 
     @property
     def absolute_root(self) -> Path:
-        """The folder that holds the videos."""
+        """The folder that holds the videos, where it is one."""
         return Path(self.root).expanduser().absolute()
+
+    @property
+    def place(self) -> str:
+        """The folder or the URL that holds the videos."""
+        return self.root.rstrip("/") if self.is_in_object_storage else str(self.absolute_root)
 
     @property
     def identity(self) -> str:
         """Which source this is; the states of two sources have nothing to do with each other."""
-        return f"{self.layout} {self.absolute_root}"
+        return f"{self.layout} {self.place}"
+
+    def storage(self) -> Storage:
+        """How videos that are objects are reached."""
+        return Storage(tuple(sorted(self.storage_options.items())), self.object_identity)
 
     def state(self, date: dt.date, within_seconds: float | None = None) -> SourceState:
         """What one day's samples are now, to be compared with what they are later.
@@ -91,9 +162,96 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             OSError: They cannot be listed.
             TimeoutError: It took too long; an OSError, too.
         """
-        return source_state(self.samples(date), self._jsonl(date), within_seconds)
+        samples = self.samples(date, within_seconds)
+        return source_state(samples, self._listed_at(date), within_seconds)
+
+    def why_not_there(self) -> str | None:
+        """Why there is nothing to be found at all; None if there is something."""
+        try:
+            if self.is_in_object_storage:
+                is_empty = ObjectFolder(self.place, self.storage()).is_empty()
+            elif not self.absolute_root.is_dir():
+                return f"the source {self.place} is not a folder"
+            else:
+                with os.scandir(self.absolute_root) as entries:
+                    is_empty = not any(True for _ in entries)
+        except OSError as error:
+            return f"the source {self.place} cannot be looked at: {error.strerror}"
+        # Most likely a disk that is not mounted, and not days that all lost their videos.
+        return f"the source {self.place} is empty" if is_empty else None
+
+    def names(self) -> list[str]:
+        """What is directly in the root: files, and folders with a slash at the end.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        if self.is_in_object_storage:
+            return ObjectFolder(self.place, self.storage()).names()
+        return sorted(
+            f"{path.name}/" if path.is_dir() else path.name for path in self.absolute_root.iterdir()
+        )
+
+    def _objects(self, date: dt.date, within_seconds: float | None) -> Iterator[Sample]:
+        root, storage = self.place, self.storage()
+        try:
+            if self._jsonl_modified(date) is not None:
+                return object_jsonl_samples(
+                    self._jsonl_url(date),
+                    root,
+                    storage,
+                    allow_outside_root=self.allow_outside_source,
+                )
+            samples = None
+            if self.layout in ("day_folder", "auto"):
+                folder = ObjectFolder(f"{root}/{date}", storage)
+                samples = folder.samples(root, within_seconds=within_seconds)
+            elif self.layout == "modified_date":
+                samples = ObjectFolder(root, storage).samples(
+                    root, recursive=False, modified_on=date, within_seconds=within_seconds
+                )
+            elif self.layout == "whole_folder":
+                samples = ObjectFolder(root, storage).samples(root, within_seconds=within_seconds)
+        except FileNotFoundError as error:
+            raise SourceMissingError(f"the source {root}: {error.strerror}") from error
+        except PermissionError as error:
+            raise SourceRefusedError(error.errno, error.strerror, root) from error
+        except OSError as error:
+            problem = f"the source cannot be listed: {error.strerror or error}"
+            raise OSError(error.errno or errno.ETIMEDOUT, problem, root) from error
+        if samples is None:
+            raise SourceMissingError(self._has_no(date))
+        return samples
+
+    def _has_no(self, date: dt.date) -> str:
+        wanted = {
+            "jsonl": f"{date}.jsonl",
+            "day_folder": f"{date}/",
+            "auto": f"{date}.jsonl or {date}/",
+        }.get(self.layout, "objects")
+        return f"the source {self.place} has no {wanted}"
 
     def _jsonl(self, date: dt.date) -> Path | None:
         """The file that lists the day's samples, if one does."""
         jsonl = self.absolute_root / f"{date.isoformat()}.jsonl"
         return jsonl if self.layout in ("jsonl", "auto") and jsonl.is_file() else None
+
+    def _jsonl_url(self, date: dt.date) -> str:
+        return f"{self.place}/{date}.jsonl"
+
+    def _jsonl_modified(self, date: dt.date) -> float | None:
+        """When the object that lists the day's samples was last modified, if there is one."""
+        if self.layout not in ("jsonl", "auto"):
+            return None
+        try:
+            return current_version(self._jsonl_url(date), self.storage()).last_modified
+        except FileNotFoundError as error:
+            if "bucket" in str(error.strerror):
+                raise
+            return None
+
+    def _listed_at(self, date: dt.date) -> float | None:
+        if self.is_in_object_storage:
+            return self._jsonl_modified(date)
+        jsonl = self._jsonl(date)
+        return None if jsonl is None else jsonl.stat().st_mtime

@@ -78,12 +78,15 @@ class VideoManifest(dy.Schema):
         nullable=True, description="Length of the video stream in seconds; null unless readable"
     )
     frame_count = dy.Int64(
-        nullable=True, description="Frames in the video stream; null unless readable"
+        nullable=True,
+        description="Frames in the video stream; null unless readable, and of Matroska objects "
+        "that are not read whole to count them",
     )
     file_state = dy.String(
         nullable=True,
-        description="Device, inode, size and times of the file when it was read; as long as they "
-        "are the same it need not be read again; null where it was changing",
+        description="Device, inode, size and times of the file when it was read, or a hash of an "
+        "object's e_tag, size and time; as long as they are the same it need not be read again; "
+        "null where it was changing",
     )
     status = _status("`ok`, or why it cannot be read; a sample that lists no videos is `ok`")
     error = dy.String(nullable=True, description="The status as a sentence; null where it is `ok`")

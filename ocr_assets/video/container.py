@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ocr_assets.reasons import Fault, Status, fault_of
 from ocr_assets.video.limits import VideoLimits
-from ocr_assets.video.signature import has_video_signature
+from ocr_assets.video.signature import HEAD_BYTES, is_video_signature
+from ocr_assets.video.source_file import SourceFile, as_source
 
 if TYPE_CHECKING:
     import av.container
@@ -52,6 +53,7 @@ class Span:
         time_base: Seconds per tick.
         rounding_pts: By how many ticks the other fields may be off, because they were summed up
             from timestamps that the container rounds.
+        is_counted: Whether `frame_count` is exact; otherwise it is told from the frame rate.
     """
 
     start_pts: int
@@ -59,6 +61,7 @@ class Span:
     frame_count: int
     time_base: Fraction
     rounding_pts: int
+    is_counted: bool = True
 
     @property
     def duration_seconds(self) -> float:
@@ -75,31 +78,59 @@ class OpenVideo:
 
 
 @contextmanager
-def open_video(path: str | Path, limits: VideoLimits | None = None) -> Iterator[OpenVideo]:
+def open_video(
+    path: str | Path | SourceFile, limits: VideoLimits | None = None
+) -> Iterator[OpenVideo]:
     """Opens the first video stream that is not a cover picture.
 
     What FFmpeg says of the file inside the block, too, comes out as `UnreadableVideoError`.
 
     Raises:
-        UnreadableVideoError: It is no video, not one of the formats that are let in, or beyond the
-            limits.
+        UnreadableVideoError: It cannot be read, is no video, not one of the formats that are let
+            in, or beyond the limits.
         MemoryError: There is not enough memory for it.
     """
+    source = as_source(path)
+    try:
+        with _decoder(source, limits or VideoLimits()) as video:
+            yield video
+    except Exception:
+        ensure_read(source)
+        raise
+    ensure_read(source)
+
+
+def ensure_read(source: SourceFile) -> None:
+    """Refuses what a decoder has said if it could not read what it wanted to.
+
+    Raises:
+        UnreadableVideoError: Something went wrong in reading.
+    """
+    try:
+        source.raise_read_error()
+    except OSError as error:
+        fault = fault_of(error)
+        raise UnreadableVideoError(fault.status, fault.message) from error
+
+
+@contextmanager
+def _decoder(source: SourceFile, limits: VideoLimits) -> Iterator[OpenVideo]:
     import av
     import av.error
     from av.stream import Disposition
 
-    limits = limits or VideoLimits()
     # Pictures can turn out larger than the container says. FFmpeg counts what it allocates, which
     # is more than the picture; this is for what would be far too large.
     max_pixels = {"max_pixels": str(4 * limits.max_pixels)}
     opened = False
     try:
         with av.open(
-            str(Path(path).absolute()),  # "a:b.mp4" would be taken for a protocol
+            source.for_decoder(),
+            mode="r",
             options={
                 "format_whitelist": ",".join(FORMATS),
-                "protocol_whitelist": "file",
+                # An object is read by us; FFmpeg has nothing to open for it.
+                "protocol_whitelist": "none" if source.is_far else "file",
                 **max_pixels,
             },
             metadata_errors="replace",
@@ -135,7 +166,8 @@ def open_video(path: str | Path, limits: VideoLimits | None = None) -> Iterator[
     except av.error.MemoryError:
         raise MemoryError from None
     except av.error.FFmpegError as error:
-        raise _unreadable(path, error, opened=opened) from error
+        ensure_read(source)
+        raise _unreadable(source, error, opened=opened) from error
     except IndexError as error:  # PyAV, when streams appear while the file is being read
         raise UnreadableVideoError(
             Status.DAMAGED, "its streams change while it is being read"
@@ -200,7 +232,7 @@ def _states_frames(video: OpenVideo, time_base: Fraction) -> bool:
     return abs(stream.frames - expected) <= max(2.0, expected / 10)
 
 
-def _unreadable(path: str | Path, error: Exception, *, opened: bool) -> UnreadableVideoError:
+def _unreadable(source: SourceFile, error: Exception, *, opened: bool) -> UnreadableVideoError:
     """What FFmpeg says, without the number and the path around it."""
     import av.error
 
@@ -219,19 +251,19 @@ def _unreadable(path: str | Path, error: Exception, *, opened: bool) -> Unreadab
         return UnreadableVideoError(Status.DAMAGED, str(text))
     if opened:
         return UnreadableVideoError(Status.DAMAGED, "it is damaged")
-    with Path(path).open("rb") as file:
+    with source.open() as file:
         if is_cut_short(file):
             return UnreadableVideoError(
                 Status.TRUNCATED, "it is truncated: the file ends within one of its boxes"
             )
         file.seek(0)
-        is_playlist = file.read(len(PLAYLIST)) == PLAYLIST
+        head = file.read(HEAD_BYTES)
     # Of an invalid argument FFmpeg speaks where it knows the format and finds it not on the list.
-    if is_playlist or isinstance(error, av.error.ArgumentError):
+    if head.startswith(PLAYLIST) or isinstance(error, av.error.ArgumentError):
         return UnreadableVideoError(
             Status.FORMAT_REFUSED, "its format is not one of those that are let in"
         )
-    if has_video_signature(Path(path)):
+    if is_video_signature(head):
         return UnreadableVideoError(Status.DAMAGED, "it is damaged")
     return UnreadableVideoError(
         Status.NOT_A_VIDEO, "it is not a video in a supported format, or it is damaged"

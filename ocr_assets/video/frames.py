@@ -22,11 +22,14 @@ from ocr_assets.video.container import (
     OpenVideo,
     Span,
     UnreadableVideoError,
+    ensure_read,
     open_video,
     span_of_packets,
     stated_span,
 )
 from ocr_assets.video.limits import VideoLimits
+from ocr_assets.video.source_file import SourceFile, as_source
+from ocr_assets.video.span_from_afar import span_from_afar
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -39,6 +42,8 @@ DECODE_ON_SECONDS = 2
 DAMAGE_TOLERATED_SECONDS = 1
 # How many frames before the end of the span the last one is looked for, without skipping any.
 LAST_FRAMES = 4
+# What is smaller is read whole, even from afar: that costs no more than to go here and there.
+SMALL_BYTES = 2**22
 # How far before the wanted time to look for a key frame; after the last, decode from the start.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
 
@@ -85,9 +90,23 @@ class FrameReader:
     reader does without it: damage, missing timestamps, a last frame that is not where it should be.
     """
 
-    def __init__(self, path: str | Path, limits: VideoLimits | None = None) -> None:
-        """Prepares to read; entering the context opens the file."""
-        self._path = path
+    def __init__(
+        self,
+        path: str | Path | SourceFile,
+        limits: VideoLimits | None = None,
+        *,
+        count_frames: bool = True,
+    ) -> None:
+        """Prepares to read; entering the context opens the file.
+
+        Args:
+            path: The video.
+            limits: What it may cost, and how large it may be.
+            count_frames: Whether its span has to tell the number of frames, even if it has to be
+                read to its end for that alone.
+        """
+        self._source = as_source(path)
+        self._count_frames = count_frames
         self._limits = limits or VideoLimits()
         self._exits = ExitStack()
         self._video: OpenVideo | None = None
@@ -132,8 +151,25 @@ class FrameReader:
         """
         span = stated_span(self.video)
         if span is None:
-            span = span_of_packets(self.video)
+            may_estimate = not self._count_frames and self._source.size > SMALL_BYTES
+            span = span_from_afar(self.video) if may_estimate else None
+            span = span or span_of_packets(self.video)
             self._rewind()
+        return self._within_limits(span)
+
+    def count_frames(self) -> Span:
+        """The span, with the exact number of frames.
+
+        Raises:
+            UnreadableVideoError: As for `span`.
+        """
+        if not self.span.is_counted:
+            self._rewind()
+            self.span = self._within_limits(span_of_packets(self.video))
+            self._rewind()
+        return self.span
+
+    def _within_limits(self, span: Span) -> Span:
         if span.duration_seconds > self._limits.max_duration_seconds:
             raise UnreadableVideoError(
                 Status.TOO_LARGE,
@@ -165,6 +201,7 @@ class FrameReader:
                 self._find(pts)
             except _SkippingIsUnsafeError:
                 self._find_again_without_skipping()
+        ensure_read(self._source)
         if self._current is None:
             raise UnreadableVideoError(Status.DAMAGED, "none of its frames could be decoded")
         return self._current
@@ -257,7 +294,7 @@ class FrameReader:
     def _rewind(self) -> None:
         # Opened anew: in MPEG-TS, seeking to the start can land on the second key frame.
         self._exits.close()
-        self._video = self._exits.enter_context(open_video(self._path, self._limits))
+        self._video = self._exits.enter_context(open_video(self._source, self._limits))
         self._frames, self._ahead = self._decode(self._video), deque()
 
     def _decode(self, video: OpenVideo) -> Iterator[DecodedFrame]:

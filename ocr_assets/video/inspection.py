@@ -1,19 +1,14 @@
 """Everything the manifest says of one video, or why it cannot be read."""
 
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocr_assets.reasons import Fault, fault_of
 from ocr_assets.video.container import UnreadableVideoError
-from ocr_assets.video.fingerprint import fingerprint
 from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.probe import VideoInfo, probe
-
-# A file may change again within one tick of its file system's clock, and look the same.
-SETTLED_SECONDS = 2
+from ocr_assets.video.source_file import SourceFile, as_source
 
 
 @dataclass(frozen=True)
@@ -21,10 +16,11 @@ class Inspection:
     """A video as found.
 
     Attributes:
-        video_id: Fingerprint of the content; None if the file cannot be opened.
+        video_id: Fingerprint of the content, or of an object's version; None if it cannot be
+            opened.
         bytes: File size; None if there is no file.
-        file_state: `file_state` when the fingerprint was taken; None if the file changed meanwhile
-            or just before.
+        file_state: What changes whenever the content does, when the fingerprint was taken; None if
+            the file changed meanwhile or just before.
         info: What the video is; None if it is unreadable.
         fault: Why it is unreadable; None if it is not.
     """
@@ -36,13 +32,15 @@ class Inspection:
     fault: Fault | None = None
 
 
-def inspect_video(path: str | Path, limits: VideoLimits | None = None) -> Inspection:
+def inspect_video(path: str | Path | SourceFile, limits: VideoLimits | None = None) -> Inspection:
     """Fingerprints and probes a file; whatever is wrong with it comes back as `fault`."""
     *_, known = inspect_in_steps(path, limits)
     return known
 
 
-def inspect_in_steps(path: str | Path, limits: VideoLimits | None = None) -> Iterator[Inspection]:
+def inspect_in_steps(
+    path: str | Path | SourceFile, limits: VideoLimits | None = None
+) -> Iterator[Inspection]:
     """The same, with what is known before the file is given to a decoder as a first result.
 
     Raises:
@@ -50,28 +48,13 @@ def inspect_in_steps(path: str | Path, limits: VideoLimits | None = None) -> Ite
     """
     known = Inspection()
     try:
-        before = Path(path).stat()
-        known = replace(known, bytes=before.st_size)
-        known = replace(known, video_id=fingerprint(path))
-        known = replace(known, file_state=_settled_state(before, Path(path).stat()))
+        source = as_source(path)
+        known = replace(known, bytes=source.size)
+        video_id, state = source.identify()
+        known = replace(known, video_id=video_id, file_state=state)
         yield known
-        yield replace(known, info=probe(path, limits))
+        yield replace(known, info=probe(source, limits))
     except OSError as error:
         yield replace(known, fault=fault_of(error))
     except UnreadableVideoError as error:
         yield replace(known, fault=error.fault)
-
-
-def file_state(status: os.stat_result) -> str:
-    """What changes whenever a file's content does: place, size and times.
-
-    The time of the last change of its inode cannot be set back, unlike that of the content.
-    """
-    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return ":".join(map(str, numbers))
-
-
-def _settled_state(before: os.stat_result, after: os.stat_result) -> str | None:
-    changed = max(after.st_mtime, after.st_ctime)
-    is_settled = file_state(before) == file_state(after) and time.time() - changed > SETTLED_SECONDS
-    return file_state(after) if is_settled else None

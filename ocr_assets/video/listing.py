@@ -4,18 +4,24 @@ import datetime as dt
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from ocr_assets.reasons import Fault, Status, fault_of
+from ocr_assets.video.object_url import is_object_url, joined
+from ocr_assets.video.object_version import ObjectVersion
 from ocr_assets.video.signature import has_video_signature
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"})
 # Ends the id of a sample whose path is shown by escapes, which might be another file's name. No
 # path ends so.
 NOT_UTF8 = "//not UTF-8"
+
+OUTSIDE = Fault(
+    Status.OUTSIDE_SOURCE, "it lies outside the source; allow_outside_source lets it in"
+)
 
 MAX_JSON_DEPTH = 100
 MAX_LINE_BYTES = 64 * 2**20
@@ -26,12 +32,15 @@ class VideoReference:
     """A video that a sample names.
 
     Attributes:
-        path: Absolute path as Python has it: bytes that are not UTF-8 are lone surrogates.
+        path: Absolute path as Python has it: bytes that are not UTF-8 are lone surrogates. Or the
+            URL of an object.
         fault: Why it must not or cannot be opened; None if it may be tried.
+        version: What the listing says of an object, if it was found by one.
     """
 
     path: str
     fault: Fault | None = None
+    version: ObjectVersion | None = None
 
     @property
     def text(self) -> str:
@@ -112,42 +121,67 @@ def read_jsonl(file: Path, root: Path, *, allow_outside_root: bool = False) -> I
     Args:
         file: The JSONL file.
         root: The source, which the videos must lie in.
-        allow_outside_root: Whether they may lie elsewhere.
+        allow_outside_root: Whether they may lie elsewhere, in an object storage even.
 
     Raises:
         OSError: The file cannot be read.
     """
     with file.open("rb") as lines:
-        for number, line in enumerate(_bounded_lines(lines), start=1):
-            sample_id = f"{file.name}:{number}"
-            if line is None:
-                problem = f"line {number} has more than {MAX_LINE_BYTES} bytes"
-                yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
-                continue
-            if not line.strip():
-                continue
-            try:
-                sample = _parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except (ValueError, RecursionError) as error:
-                problem = f"line {number} is not JSON: {error}"
-                yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
-                continue
-            if not isinstance(sample, dict):
-                problem = f"line {number} is not a JSON object"
-                yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
-                continue
-            videos = sample.pop("videos", None)
-            if videos is None:
-                videos = []
-            if not isinstance(videos, list) or not all(isinstance(path, str) for path in videos):
-                problem = f"line {number}: `videos` is not a list of paths"
-                fault = Fault(Status.BAD_SAMPLE, problem)
-                yield Sample(sample_id, other_keys=sample, fault=fault)
-                continue
-            references = (
-                _reference(file.parent, path, root, allow_outside_root) for path in videos
-            )
-            yield Sample(sample_id, tuple(references), sample)
+        yield from jsonl_samples(
+            lines,
+            file.name,
+            lambda path: _reference(file.parent, path, root, allow_outside_root),
+        )
+
+
+def jsonl_samples(
+    lines: BinaryIO, name: str, refer: Callable[[str], VideoReference]
+) -> Iterator[Sample]:
+    """The same from an open file.
+
+    Args:
+        lines: The file.
+        name: The file's name, by which sample ids begin.
+        refer: What a path in it stands for.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    for number, line in enumerate(_bounded_lines(lines), start=1):
+        sample_id = f"{name}:{number}"
+        if line is None:
+            problem = f"line {number} has more than {MAX_LINE_BYTES} bytes"
+            yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
+            continue
+        if not line.strip():
+            continue
+        try:
+            sample = _parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except (ValueError, RecursionError) as error:
+            problem = f"line {number} is not JSON: {error}"
+            yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
+            continue
+        if not isinstance(sample, dict):
+            problem = f"line {number} is not a JSON object"
+            yield Sample(sample_id, fault=Fault(Status.BAD_SAMPLE, problem))
+            continue
+        videos = sample.pop("videos", None)
+        if videos is None:
+            videos = []
+        if not isinstance(videos, list) or not all(isinstance(path, str) for path in videos):
+            problem = f"line {number}: `videos` is not a list of paths"
+            fault = Fault(Status.BAD_SAMPLE, problem)
+            yield Sample(sample_id, other_keys=sample, fault=fault)
+            continue
+        yield Sample(sample_id, tuple(map(refer, videos)), sample)
+
+
+def why_no_path(text: str) -> Fault | None:
+    """Why a text in a JSONL can be no path at all; None if it can."""
+    if "\0" in text or not _can_be_a_path(text):
+        problem = "its path holds a NUL character or half a character"
+        return Fault(Status.BAD_SAMPLE, problem)
+    return None
 
 
 def _bounded_lines(file: BinaryIO) -> Iterator[bytes | None]:
@@ -224,9 +258,12 @@ def _modified(path: Path) -> dt.date | None:
 
 
 def _reference(base: Path, text: str, root: Path, allow_outside_root: bool) -> VideoReference:
-    if "\0" in text or not _can_be_a_path(text):
-        problem = "its path holds a NUL character or half a character"
-        return VideoReference(text, Fault(Status.BAD_SAMPLE, problem))
+    if (fault := why_no_path(text)) is not None:
+        return VideoReference(text, fault)
+    if is_object_url(text):
+        # No folder holds it, so it lies outside the source whatever bucket it names.
+        place = joined("", text)
+        return VideoReference(place or text, None if place and allow_outside_root else OUTSIDE)
     if "://" in text:
         return VideoReference(text, Fault(Status.BAD_SAMPLE, "it is not a path in a file system"))
     path = Path(os.path.normpath(base / text))
@@ -255,8 +292,7 @@ def _place_fault(path: Path, root: Path, allow_outside_root: bool) -> Fault | No
         return Fault(Status.UNREADABLE, problem)
     except RuntimeError:
         return Fault(Status.NOT_A_FILE, "its links go in a circle")
-    problem = "it lies outside the source; allow_outside_source lets it in"
-    return None if inside else Fault(Status.OUTSIDE_SOURCE, problem)
+    return None if inside else OUTSIDE
 
 
 def _is_utf8(path: str) -> bool:

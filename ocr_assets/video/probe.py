@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ocr_assets.reasons import Status
 from ocr_assets.video.container import OpenVideo, UnreadableVideoError
 from ocr_assets.video.frames import FrameReader
 from ocr_assets.video.limits import VideoLimits
+from ocr_assets.video.source_file import SourceFile, as_source
 
 # To be raised when it finds out something else of the same file: what is known of it is not reused
 # then.
@@ -25,7 +26,7 @@ class VideoInfo:
         height: Display height in pixels, rotation applied.
         fps: Average frame rate in 1/s, None where it is unknown.
         duration_seconds: Length of the video stream in seconds.
-        frame_count: Frames in the video stream.
+        frame_count: Frames in the video stream; None where it is not read whole to count them.
     """
 
     container: str
@@ -34,23 +35,25 @@ class VideoInfo:
     height: int
     fps: float | None
     duration_seconds: float
-    frame_count: int
+    frame_count: int | None
 
 
-def probe(path: str | Path, limits: VideoLimits | None = None) -> VideoInfo:
+def probe(path: str | Path | SourceFile, limits: VideoLimits | None = None) -> VideoInfo:
     """Reads what a video is and decodes its first frame, so that "readable" means just that.
 
     Raises:
         UnreadableVideoError: It is no video, it is cut short, its first frame does not decode, or
             it is beyond the limits.
+        OSError: It is not there, or cannot be read.
         MemoryError: There is not enough memory for it.
     """
-    if Path(path).stat().st_size == 0:
+    source = as_source(path)
+    if source.size == 0:
         raise UnreadableVideoError(Status.NOT_A_VIDEO, "the file is empty")
-    with FrameReader(path, limits) as reader:
+    with FrameReader(source, limits, count_frames=source.reads_whole) as reader:
         video = reader.video
         _refuse_truncated(video)
-        container = _container_name(path, video.container.format.name)
+        container = _container_name(source.path, video.container.format.name)
         codec = video.stream.codec_context.codec.canonical_name
         rate = video.stream.average_rate or video.stream.guessed_rate
         span = reader.span
@@ -63,14 +66,14 @@ def probe(path: str | Path, limits: VideoLimits | None = None) -> VideoInfo:
         height=height,
         fps=float(rate) if rate else None,
         duration_seconds=span.duration_seconds,
-        frame_count=span.frame_count,
+        frame_count=span.frame_count if span.is_counted else None,
     )
 
 
-def _container_name(path: str | Path, format_name: str) -> str:
+def _container_name(path: str, format_name: str) -> str:
     """The demuxer's name; the file's ending picks among those that one demuxer reads."""
     names = format_name.split(",")
-    ending = Path(path).suffix.lower().lstrip(".")
+    ending = PurePosixPath(path).suffix.lower().lstrip(".")
     if ending in names:
         return ending
     return names[1] if names[0] == "mov" and len(names) > 1 else names[0]

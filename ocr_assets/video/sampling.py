@@ -20,6 +20,7 @@ from ocr_assets.reasons import Status
 from ocr_assets.video.container import Span, UnreadableVideoError
 from ocr_assets.video.frames import DecodedFrame, FrameReader
 from ocr_assets.video.limits import VideoLimits
+from ocr_assets.video.source_file import SourceFile, as_source
 
 # To be raised when other frames are taken, or pictures are compressed to other bytes or hashed
 # otherwise: frames of an earlier version are not reused then.
@@ -79,7 +80,7 @@ class SampledFrame:
 
 
 def sample_frames(
-    path: str | Path, rule: SamplingRule, limits: VideoLimits | None = None
+    path: str | Path | SourceFile, rule: SamplingRule, limits: VideoLimits | None = None
 ) -> Iterator[SampledFrame]:
     """The frames a rule takes from a video, in order of time.
 
@@ -93,8 +94,11 @@ def sample_frames(
         MemoryError: There is not enough memory for it.
     """
     limits = limits or VideoLimits()
-    with FrameReader(path, limits) as reader:
+    source = as_source(path)
+    with FrameReader(source, limits, count_frames=not source.is_far) as reader:
         span = reader.span
+        if rule.frame_sample_num > span.frame_count / 2:
+            span = reader.count_frames()  # there cannot be more samples than frames
         frames = (
             _evenly_spread(reader, span, rule.frame_sample_num)
             if rule.sample_every_seconds is None

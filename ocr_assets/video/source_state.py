@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocr_assets.video.listing import Sample, VideoReference
+from ocr_assets.video.object_url import is_object_url
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,16 @@ class SourceState:
 
 
 def source_state(
-    samples: Iterable[Sample], listed_in: Path | None = None, within_seconds: float | None = None
+    samples: Iterable[Sample], listed_at: float | None = None, within_seconds: float | None = None
 ) -> SourceState:
     """Looks at every file that the samples name, and opens none.
 
+    Of objects it takes what their listing says. Those that a JSONL names count by their names
+    alone, as each would cost a request.
+
     Args:
         samples: The samples of a day.
-        listed_in: The file that lists them, whose time of modification counts for `newest`.
+        listed_at: When the file that lists them was last modified, which counts for `newest`.
         within_seconds: How long it may take; None for as long as it takes.
 
     Raises:
@@ -58,8 +62,8 @@ def source_state(
         # ASCII and without line breaks: what JSON may hold and UTF-8 may not does no harm, and no
         # two lists of samples have the same lines.
         digest.update(json.dumps(entry).encode() + b"\n")
-    if listed_in is not None:
-        times.append(listed_in.stat().st_mtime)
+    if listed_at is not None:
+        times.append(listed_at)
     return SourceState(digest.hexdigest(), count, max(times, default=None))
 
 
@@ -67,6 +71,11 @@ def _video(video: VideoReference, times: list[float]) -> list[object]:
     """What the fingerprint holds of a video; its time goes to `times`."""
     if video.fault is not None:
         return [video.path, video.fault.message]  # what must not be opened is not looked at either
+    if video.version is not None:
+        times.append(video.version.last_modified)
+        return [video.path, video.version.size, video.version.e_tag, video.version.last_modified]
+    if is_object_url(video.path):
+        return [video.path]
     try:
         found = Path(video.path).stat()
     except OSError as error:

@@ -23,10 +23,18 @@ from ocr_assets.child_process import ChildProcess
 from ocr_assets.reasons import Fault, Status
 from ocr_assets.video import decode_worker
 from ocr_assets.video.container import UnreadableVideoError
-from ocr_assets.video.decode_worker import EncodedFrame, InspectVideo, Job, Piece, SampleVideo
+from ocr_assets.video.decode_worker import (
+    EncodedFrame,
+    InspectVideo,
+    Job,
+    Piece,
+    SampleVideo,
+    Setup,
+)
 from ocr_assets.video.inspection import Inspection
 from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SamplingRule
+from ocr_assets.video.source_file import Storage
 
 # Videos that are begun or waiting to be, for each worker: the next one is at hand when it is done.
 VIDEOS_PER_WORKER = 2
@@ -51,17 +59,21 @@ class DecodeWorkers:
     had others before it.
     """
 
-    def __init__(self, count: int, limits: VideoLimits | None = None) -> None:
+    def __init__(
+        self, count: int, limits: VideoLimits | None = None, storage: Storage | None = None
+    ) -> None:
         """Starts nothing yet.
 
         Args:
             count: Most processes, at least 1.
             limits: What a video may cost, and how large it may be.
+            storage: How videos that are objects are reached.
         """
         if count < 1:
             raise ValueError(f"{count} decode workers are too few")
         self._count = count
         self._limits = limits or VideoLimits()
+        self._storage = storage or Storage()
         self._workers: list[_Worker] = []
         self._tasks: deque[_Task] = deque()  # in the order of their results
 
@@ -89,6 +101,10 @@ class DecodeWorkers:
         return [worker.child.process.pid for worker in self._workers]
 
     def sample(self, paths: Iterable[str], rule: SamplingRule) -> Iterator[Iterator[EncodedFrame]]:
+        """As `sample_each`, by the same rule for all videos."""
+        return self.sample_each(SampleVideo(path, rule) for path in paths)
+
+    def sample_each(self, jobs: Iterable[SampleVideo]) -> Iterator[Iterator[EncodedFrame]]:
         """For each video, in the order given, the frames that the rule takes from it.
 
         A video's iterator raises `UnreadableVideoError` where the file cannot be decoded or the
@@ -98,7 +114,7 @@ class DecodeWorkers:
         Raises:
             DecodeWorkerError: The workers do not work.
         """
-        return self._each(SampleVideo(path, rule) for path in paths)
+        return self._each(jobs)
 
     def inspect(self, paths: Iterable[str]) -> Iterator[Inspection]:
         """For each file, in the order given, what it is or why it cannot be read.
@@ -178,7 +194,7 @@ class DecodeWorkers:
         worker = _Worker(ChildProcess.start(decode_worker.__name__))
         self._workers.append(worker)
         with contextlib.suppress(OSError):  # that it is dead shows when it is read from
-            worker.child.connection.send(self._limits)
+            worker.child.connection.send(Setup(self._limits, self._storage))
         return worker
 
     def _receive(self, *, patient: bool) -> None:

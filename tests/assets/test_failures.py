@@ -135,7 +135,12 @@ def test_an_asset_can_be_called_like_a_function(folders: tuple[Path, Path]) -> N
         manifest = video_manifest(context)
     with dg.build_asset_context(
         partition_key=DAY,
-        resources={"compute": ComputeResource(), "decoder": VideoDecoder(), "tables": tables},
+        resources={
+            "video_source": VideoSource(),
+            "compute": ComputeResource(),
+            "decoder": VideoDecoder(),
+            "tables": tables,
+        },
     ) as context:
         config = SampledFramesConfig(frame_sample_num=5, part_max_frames=2)
         frames = sampled_frames(context, config)

@@ -12,7 +12,7 @@ import pytest
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
-from ocr_assets.video.inspection import SETTLED_SECONDS
+from ocr_assets.video.source_file import SETTLED_SECONDS
 from tests.clips import numbered, write_video
 from tests.pipeline import DAY, materialize_day, rows
 

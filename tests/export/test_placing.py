@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ocr_assets.export.placing import JudgedVideo, ensure_apart, placed_name
+from ocr_assets.export.placing import JudgedVideo, ensure_possible, placed_name
 from ocr_assets.export.request import ExportError
 from ocr_assets.video.fingerprint import fingerprint
 from tests.export.conftest import KEPT_NAMES, Filtered
@@ -237,7 +237,7 @@ def test_a_folder_is_apart_if_no_run_would_list_what_is_put_there(
     video = JudgedVideo(path, ID, dt.date.fromisoformat(DAY), sample_id)
     refused = pytest.raises(ExportError, match="choose another folder")
     with refused if is_refused else contextlib.nullcontext():
-        ensure_apart(Path(folder), [video])
+        ensure_possible(Path(folder), [video], "copy")
 
 
 def test_an_export_that_was_killed_leaves_no_output_and_can_be_run_again(

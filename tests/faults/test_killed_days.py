@@ -19,7 +19,7 @@ from ocr_assets.demo import Line
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.checkpoint import FOLDER, read_note
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
-from ocr_assets.video.inspection import SETTLED_SECONDS
+from ocr_assets.video.source_file import SETTLED_SECONDS
 from tests.clips import text_picture, write_video
 from tests.faults import Fault
 from tests.pipeline import DAY, materialize_day, rows

@@ -127,7 +127,7 @@ def _values(field: FieldInfo, about_unit: str) -> str:
     elif typing.Literal in kinds(field):
         text = ", ".join(f"`{choice}`" for choice in typing.get_args(field.annotation))
     else:
-        names = {bool: "`true`, `false`", str: "text", list: "list of texts"}
+        names = {bool: "`true`, `false`", str: "text", list: "list of texts", dict: "texts by name"}
         text = ", ".join(names[kind] for kind in kinds(field) - {type(None)})
     return f"{text}, or null" if type(None) in kinds(field) else text
 

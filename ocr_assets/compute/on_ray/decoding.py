@@ -10,6 +10,7 @@ from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWor
 from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.dispatch import Try
 from ocr_assets.video.limits import VideoLimits
+from ocr_assets.video.source_file import Storage
 from ocr_assets.video.workers import DecodeWorkers
 
 LEAST_TASKS = 16  # under way or waiting, so that a cluster that grows with its tasks does
@@ -75,7 +76,7 @@ def _decode(work: FramesWork, unit: FramesUnit) -> Answer:
     messages: list[str] = []
     observer = Observer(lambda count: None, messages.append)
     try:
-        (result,) = work.run_with(_decoder(work.limits), [unit], observer)
+        (result,) = work.run_with(_decoder(work.limits, work.storage), [unit], observer)
     except BaseException:
         _decoder.cache_clear()  # its process is at work on something that nobody asks for
         raise
@@ -83,6 +84,6 @@ def _decode(work: FramesWork, unit: FramesUnit) -> Answer:
 
 
 @functools.lru_cache(maxsize=1)
-def _decoder(limits: VideoLimits) -> DecodeWorkers:
+def _decoder(limits: VideoLimits, storage: Storage) -> DecodeWorkers:
     """Kept from task to task; its process ends with this one."""
-    return DecodeWorkers(1, limits)
+    return DecodeWorkers(1, limits, storage)
