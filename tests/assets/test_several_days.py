@@ -41,10 +41,10 @@ FAULTS: list[str] = []
 class FlakySource(VideoSource):
     """A source on storage that fails as often as there are faults."""
 
-    def samples(self, date: dt.date) -> Iterator[Any]:
+    def samples(self, date: dt.date, within_seconds: float | None = None) -> Iterator[Any]:
         if FAULTS:
             raise OSError(errno.EIO, FAULTS.pop())
-        return super().samples(date)
+        return super().samples(date, within_seconds)
 
 
 @pytest.fixture
