@@ -88,7 +88,12 @@ def _what_is_wrong(error: ValidationError, prefix: str, fields: dict[str, Any]) 
     sentences = []
     for mistake in error.errors():
         names = [str(place) for place in mistake["loc"][:1] if place in fields] or sorted(fields)
-        values = ", ".join(f"{prefix}{name.upper()}={fields[name]!r}" for name in names)
+        values = ", ".join(f"{prefix}{name.upper()}{_shown(fields[name])}" for name in names)
         message = mistake["msg"].removeprefix("Value error, ")
         sentences.append(f"{values}: {message}" if values else message)
     return "; ".join(sentences)
+
+
+def _shown(value: Any) -> str:
+    """A value behind its variable; of what has names one may be a key, by mistake."""
+    return "" if isinstance(value, dict) else f"={value!r}"

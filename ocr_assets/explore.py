@@ -19,15 +19,9 @@ import numpy as np
 import polars as pl
 
 from ocr_assets.coverage import FilterRule, Verdict
+from ocr_assets.resources.tables import tables_at
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
-from ocr_assets.tables.schemas import (
-    DROP,
-    KEEP,
-    QUARANTINE,
-    FilteredDataset,
-    OcrBoxes,
-    VideoManifest,
-)
+from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
 from ocr_assets.verdicts import Row, coverage_of_videos, judge_day, rule_of
 
 
@@ -110,7 +104,7 @@ def latest_day(data: str | Path) -> dt.date:
     dates = boxes.dates()
     if not dates:
         raise PartitionMissingError(
-            f"there are no {boxes.name} in {boxes.path.parent}; `ocr-assets run` makes them"
+            f"there are no {boxes.name} in {data}; `ocr-assets run` makes them"
         )
     return max(dates)
 
@@ -145,7 +139,7 @@ def explore_day(
         PartitionMissingError: `video_manifest` or `ocr_boxes` does not have the day.
         TableDamagedError: One of the tables cannot be read.
     """
-    manifest = PartitionedTable(data, "video_manifest", VideoManifest)
+    manifest = tables_at(data).video_manifest
     videos = coverage_of_videos(_boxes(data), date)
     judged = _verdicts(_dataset(data), date)
     verdicts: Counter[str] = Counter()
@@ -202,11 +196,11 @@ def thresholds_command(rule: FilterRule, date: dt.date, data: str | Path) -> str
 
 
 def _boxes(data: str | Path) -> PartitionedTable:
-    return PartitionedTable(data, "ocr_boxes", OcrBoxes)
+    return tables_at(data).ocr_boxes
 
 
 def _dataset(data: str | Path) -> PartitionedTable:
-    return PartitionedTable(data, "filtered_dataset", FilteredDataset)
+    return tables_at(data).filtered_dataset
 
 
 def _verdicts(dataset: PartitionedTable, date: dt.date) -> pl.DataFrame | None:

@@ -12,19 +12,22 @@ store.head("clip.mp4")["size"]
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 StorageOptions = Mapping[str, str]
 
 # A drive letter is one character; file:// is a folder like any other, without the three slashes.
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 CLIENT_OPTIONS = ("allow_http", "connect_timeout", "timeout", "proxy_url")
+MAX_RETRIES, RETRY_TIMEOUT = "max_retries", "retry_timeout"
+USER = re.compile(r"://[^/]*@")
 SECRET = re.compile(r"secret|token|password|credential|key(?!_prefix)|sas|authorization", re.I)
 
 
@@ -43,12 +46,26 @@ def refuse_secrets(options: StorageOptions) -> None:
     Raises:
         ValueError: One of them looks like a key; its value is not in the message.
     """
-    for name in options:
+    for name, value in options.items():
         if SECRET.search(name):
             raise ValueError(
                 f"storage_options may not hold {name!r}: they are shown in the web UI and kept "
                 f"with every run. Put it into the environment instead, as {name.upper()}"
             )
+        if USER.search(value):
+            raise ValueError(
+                f"storage_options may not hold a user in the URL of {name!r}: they are shown in "
+                "the web UI and kept with every run"
+            )
+
+
+def options_for_polars(options: StorageOptions) -> dict[str, object]:
+    """The options as polars takes them, which has numbers where others have text."""
+    given: dict[str, object] = {name.lower(): value for name, value in options.items()}
+    given.pop(RETRY_TIMEOUT, None)
+    if MAX_RETRIES in given:
+        given[MAX_RETRIES] = int(str(given[MAX_RETRIES]))
+    return given
 
 
 def open_store(url: str, options: StorageOptions) -> ObjectStore:
@@ -81,4 +98,21 @@ def _opened(url: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
         value = given.pop(f"aws_{name}", given.pop(name, None))
         if value is not None:
             client[name] = value == "true" if name == "allow_http" else value  # type: ignore[literal-required]
-    return from_url(url, config=given or None, client_options=client or None)  # type: ignore[arg-type]
+    retry: RetryConfig = {}
+    if MAX_RETRIES in given:
+        retry["max_retries"] = int(given.pop(MAX_RETRIES))
+    if RETRY_TIMEOUT in given:
+        retry["retry_timeout"] = _seconds(given.pop(RETRY_TIMEOUT))
+    return from_url(
+        url,
+        config=given or None,  # type: ignore[arg-type]
+        client_options=client or None,
+        retry_config=retry or None,
+    )
+
+
+def _seconds(text: str) -> dt.timedelta:
+    found = re.fullmatch(r"(\d+) ?s", text)
+    if found is None:
+        raise ValueError(f"{RETRY_TIMEOUT} {text!r} is not a number of seconds like 30s")
+    return dt.timedelta(seconds=int(found[1]))

@@ -6,7 +6,6 @@ A variable that is empty counts as one that is not set.
 import datetime as dt
 import json
 import os
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ocr_assets.gpu.state_directory import default_state_directory
@@ -44,7 +43,10 @@ class SettingError(ValueError):
 
 
 def data_root() -> str:
-    """Where the tables are: `OCR_ASSETS_DATA`, by default `data` in the working directory."""
+    """Where the tables are: `OCR_ASSETS_DATA`, by default `data` in the working directory.
+
+    A folder, or a URL such as `s3://bucket/prefix`.
+    """
     return os.environ.get(DATA_VARIABLE) or "data"
 
 
@@ -126,10 +128,10 @@ def fields_set(name: str) -> dict[str, Any]:
     """Fields of a resource or of an asset's config that this code location sets for all its runs.
 
     `OCR_ASSETS_EASYOCR_DEVICE=cpu` sets `device` of `easyocr`, and so on; `null` is None, and
-    what begins with a bracket is JSON.
+    what begins with a bracket or a brace is JSON.
 
     Raises:
-        SettingError: A value that begins with a bracket is not JSON.
+        SettingError: A value that begins with one is not JSON.
     """
     fields: dict[str, Any] = {}
     for variable, text in os.environ.items():
@@ -162,19 +164,22 @@ def _whole_number(variable: str, default: int, least: int = 1) -> int:
 def _field(variable: str, text: str) -> Any:
     if text == "null":
         return None
-    if not text.startswith("["):
+    if not text.startswith(("[", "{")):
         return text  # the resource's own types turn it into numbers and the like
     try:
         return json.loads(text)
     except ValueError as error:
-        raise SettingError(f"{variable}={text!r} is not JSON: {error}") from error
+        # What has names may have a key among them, by mistake.
+        shown = f"{variable}={text!r}" if text.startswith("[") else variable
+        message = error.args[0] if isinstance(error, json.JSONDecodeError) else str(error)
+        raise SettingError(f"{shown} is not JSON: {message}") from None
 
 
-def coverage_report(root: str | Path, date: dt.date) -> Path:
-    """The report of one day, beside the tables."""
-    return Path(root) / "reports" / date.isoformat() / "coverage.html"
+def coverage_report(date: dt.date) -> str:
+    """The report of one day, in the folder of the tables."""
+    return f"reports/{date.isoformat()}/coverage.html"
 
 
-def kept_jsonl(root: str | Path, date: dt.date) -> Path:
-    """The kept samples of one day in Data-Juicer's form, beside the tables."""
-    return Path(root) / "kept" / date.isoformat() / "kept.jsonl"
+def kept_jsonl(date: dt.date) -> str:
+    """The kept samples of one day in Data-Juicer's form, in the folder of the tables."""
+    return f"kept/{date.isoformat()}/kept.jsonl"

@@ -5,7 +5,6 @@ import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -67,9 +66,9 @@ def _find_text(
     easyocr: EasyOCRResource,
     tables: Tables,
 ) -> dict[str, Any]:
-    paths = tables.sampled_frames.parts(date)
+    names = tables.sampled_frames.parts(date)
     key = _detection_key(easyocr)
-    parts = _parts_of_the_day(tables, paths, date)
+    parts = _parts_of_the_day(tables, names, date)
     made_from = _made_from(parts, key)
     frames = _frames(parts)
     if _is_retry(context) and tables.ocr_boxes.made_from(date) == made_from:
@@ -102,9 +101,9 @@ def _find_text(
         progress = Progress(context.log.info, "frames", total=unknown)
         day = DayOfBoxes(key, known, _repeated(left), progress)
         read = functools.partial(_read_part, tables, date)
-        left_paths = paths[writer.resumed_parts :]
+        left_names = names[writer.resumed_parts :]
         for part in detect_frames(
-            ((part, part.to_do) for part in map(day.part, ahead(reader, read, left_paths, most=1))),
+            ((part, part.to_do) for part in map(day.part, ahead(reader, read, left_names, most=1))),
             session,
             easyocr.thresholds(),
             easyocr.max_batch_frames,
@@ -134,10 +133,10 @@ def _is_retry(context: dg.AssetExecutionContext) -> bool:
     return run is not None and (context.retry_number > 0 or settings.FROM_FAILURE_TAG in run.tags)
 
 
-def _parts_of_the_day(tables: Tables, paths: Iterable[Path], date: dt.date) -> list[pl.DataFrame]:
+def _parts_of_the_day(tables: Tables, names: Iterable[str], date: dt.date) -> list[pl.DataFrame]:
     """What tells the rows of each part apart, without what makes them large."""
     columns = ("video_id", "frame_index", "image_hash", "error")
-    parts = [tables.sampled_frames.scan_part(path, date).select(columns) for path in paths]
+    parts = [tables.sampled_frames.scan_part(name, date).select(columns) for name in names]
     with tables.sampled_frames.reading(date):
         return pl.collect_all(parts)
 
@@ -183,9 +182,9 @@ def _made_from(parts: Sequence[pl.DataFrame], key: str) -> str:
     return digest.hexdigest()
 
 
-def _read_part(tables: Tables, date: dt.date, path: Path) -> list[dict[str, Any]]:
+def _read_part(tables: Tables, date: dt.date, name: str) -> list[dict[str, Any]]:
     with tables.sampled_frames.reading(date):
-        return tables.sampled_frames.scan_part(path, date).collect().to_dicts()
+        return tables.sampled_frames.scan_part(name, date).collect().to_dicts()
 
 
 def _device_metadata(tally: Tally) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -35,7 +34,7 @@ def partitions_to_reuse(
     date: dt.date,
     reuse_days: int | None,
     video_ids: Collection[str],
-) -> dict[dt.date, list[Path]]:
+) -> dict[dt.date, list[str]]:
     """The partitions of a table that may hold work on the same videos, and their part files.
 
     The manifest is looked at first, because it is small: of days without a common video nothing is

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,7 +19,7 @@ class ReusedBoxes:
     def __init__(
         self,
         table: PartitionedTable,
-        days: dict[dt.date, list[Path]],
+        days: dict[dt.date, list[str]],
         detection_key: str,
         image_hashes: Collection[str],
     ) -> None:
@@ -34,8 +33,8 @@ class ReusedBoxes:
             image_hashes: The frames.
         """
         self._table = table
-        self._days: dict[Path, dt.date] = {}
-        self._parts: dict[str, Path] = {}
+        self._days: dict[str, dt.date] = {}
+        self._parts: dict[str, str] = {}
         self._detection_key = detection_key
         for day, paths in days.items():
             missing = pl.LazyFrame({"image_hash": [*{*image_hashes} - self._parts.keys()]})
@@ -57,7 +56,7 @@ class ReusedBoxes:
 
         A part file that is gone by now makes its frames unknown.
         """
-        wanted: dict[Path, list[str]] = {}
+        wanted: dict[str, list[str]] = {}
         for image_hash in image_hashes:
             if image_hash in self._parts:
                 wanted.setdefault(self._parts[image_hash], []).append(image_hash)
@@ -71,7 +70,7 @@ class ReusedBoxes:
             known |= {row.pop("image_hash"): row for row in rows.to_dicts()}
         return known
 
-    def _good(self, path: Path, day: dt.date) -> pl.LazyFrame:
+    def _good(self, path: str, day: dt.date) -> pl.LazyFrame:
         return self._table.scan_part(path, day).filter(
             pl.col("detection_key") == self._detection_key, pl.col("error").is_null()
         )

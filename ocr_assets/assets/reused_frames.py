@@ -3,7 +3,6 @@
 import datetime as dt
 import itertools
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 import polars as pl
 
@@ -24,7 +23,7 @@ class ReusedFrames:
     def __init__(
         self,
         table: PartitionedTable,
-        days: dict[dt.date, list[Path]],
+        days: dict[dt.date, list[str]],
         sampling_key: str,
         video_ids: Collection[str],
     ) -> None:
@@ -39,8 +38,8 @@ class ReusedFrames:
             video_ids: The videos.
         """
         self._table = table
-        self._parts: dict[str, list[tuple[dt.date, Path]]] = {}
-        self._in_memory: dict[Path, pl.DataFrame] = {}
+        self._parts: dict[str, list[tuple[dt.date, str]]] = {}
+        self._in_memory: dict[str, pl.DataFrame] = {}
         missing = set(video_ids)
         for day, paths in days.items():
             if not missing:
@@ -72,14 +71,14 @@ class ReusedFrames:
         return self._rows(video_id, parts, places[PARTS_IN_MEMORY:])
 
     def _rows(
-        self, video_id: str, parts: list[pl.DataFrame], others: list[tuple[dt.date, Path]]
+        self, video_id: str, parts: list[pl.DataFrame], others: list[tuple[dt.date, str]]
     ) -> Iterator[pl.DataFrame]:
         for part in itertools.chain(parts, itertools.starmap(self._load, others)):
             rows = part.filter(pl.col("video_id") == video_id)
             # Of earlier versions the status is null; what is reused has no error.
             yield from rows.with_columns(status=pl.lit(Status.OK)).iter_slices(1)
 
-    def _load(self, day: dt.date, path: Path) -> pl.DataFrame:
+    def _load(self, day: dt.date, path: str) -> pl.DataFrame:
         if path not in self._in_memory:
             while len(self._in_memory) >= PARTS_IN_MEMORY:
                 del self._in_memory[next(iter(self._in_memory))]
@@ -87,9 +86,9 @@ class ReusedFrames:
         return self._in_memory[path]
 
     def _find(
-        self, day: dt.date, paths: list[Path], sampling_key: str, video_ids: Collection[str]
-    ) -> dict[str, list[tuple[dt.date, Path]]]:
-        found: dict[str, list[tuple[dt.date, Path]]] = {}
+        self, day: dt.date, paths: list[str], sampling_key: str, video_ids: Collection[str]
+    ) -> dict[str, list[tuple[dt.date, str]]]:
+        found: dict[str, list[tuple[dt.date, str]]] = {}
         refused: set[str] = set()
         is_good = (pl.col("sampling_key") == sampling_key) & pl.col("error").is_null()
         for path in paths:
