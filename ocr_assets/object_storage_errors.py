@@ -25,6 +25,7 @@ UNKNOWN_CREDENTIALS = frozenset(
 )
 # What polars, deltalake and obstore say alike, as the same library is under all of them.
 REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)")
+COLOURS = re.compile(r"\x1b\[\d*m")  # deltalake's
 STATUS = re.compile(r"(?:non-2xx status code|non-2xx status)\W+(\d{3})\b")
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
@@ -92,7 +93,7 @@ def in_own_words(error: BaseException, place: str = "the object storage") -> Bas
     """
     if isinstance(error, ObjectStorageError):
         return error
-    text = str(error)
+    text = COLOURS.sub("", str(error))
     request = REQUEST.search(text)
     if request is None:
         for name in ("__cause__", "__context__"):
