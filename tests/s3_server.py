@@ -16,8 +16,10 @@ import dataclasses
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -127,6 +129,12 @@ class S3Server:
         status, content = self._ask("moto", "GET", path)
         assert status == 200, content
         return content
+
+    def names(self) -> list[str]:
+        """Those of all objects of the bucket `tables`."""
+        status, content = self._ask("moto", "GET", f"/{BUCKET}?list-type=2&max-keys=100000")
+        assert status == 200, content
+        return [urllib.parse.quote(key) for key in re.findall("<Key>(.*?)</Key>", content.decode())]
 
     @contextlib.contextmanager
     def failing(self, faults: Faults) -> Iterator[None]:
