@@ -19,9 +19,16 @@ import numpy as np
 import polars as pl
 
 from ocr_assets.coverage import FilterRule, Verdict
-from ocr_assets.resources.tables import tables_at
+from ocr_assets.tables.folder import folder_of_code_location
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
-from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE
+from ocr_assets.tables.schemas import (
+    DROP,
+    KEEP,
+    QUARANTINE,
+    FilteredDataset,
+    OcrBoxes,
+    VideoManifest,
+)
 from ocr_assets.verdicts import Row, coverage_of_videos, judge_day, rule_of
 
 
@@ -139,7 +146,7 @@ def explore_day(
         PartitionMissingError: `video_manifest` or `ocr_boxes` does not have the day.
         TableDamagedError: One of the tables cannot be read.
     """
-    manifest = tables_at(data).video_manifest
+    manifest = PartitionedTable(folder_of_code_location(data), "video_manifest", VideoManifest)
     videos = coverage_of_videos(_boxes(data), date)
     judged = _verdicts(_dataset(data), date)
     verdicts: Counter[str] = Counter()
@@ -196,11 +203,11 @@ def thresholds_command(rule: FilterRule, date: dt.date, data: str | Path) -> str
 
 
 def _boxes(data: str | Path) -> PartitionedTable:
-    return tables_at(data).ocr_boxes
+    return PartitionedTable(folder_of_code_location(data), "ocr_boxes", OcrBoxes)
 
 
 def _dataset(data: str | Path) -> PartitionedTable:
-    return tables_at(data).filtered_dataset
+    return PartitionedTable(folder_of_code_location(data), "filtered_dataset", FilteredDataset)
 
 
 def _verdicts(dataset: PartitionedTable, date: dt.date) -> pl.DataFrame | None:

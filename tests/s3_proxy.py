@@ -28,7 +28,7 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, moto_port: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.moto_port = moto_port
-        self.settings: dict[str, Any] = {"faults": None, "answers": []}
+        self.settings: dict[str, Any] = {"faults": None, "answers": [], "ignored": []}
         self.requests: list[dict[str, Any]] = []
         self.lock = threading.Lock()
         self.chance = random.Random()
@@ -114,7 +114,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.moto_port, timeout=60)
-        headers = {name: text for name, text in self.headers.items() if name.lower() != "host"}
+        left_out = {"host", *self.server.settings["ignored"]}
+        headers = {
+            name: text for name, text in self.headers.items() if name.lower() not in left_out
+        }
         with contextlib.closing(connection):
             connection.request(self.command, self.path, body or None, headers)
             response = connection.getresponse()

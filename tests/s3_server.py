@@ -118,6 +118,7 @@ class S3Server:
         self._ask("moto", "POST", "/moto-api/reset")
         self._set("faults", None)
         self._set("answers", [])
+        self._set("ignored", [])
         self._ask("proxy", "DELETE", "/-/requests")
         self.make_bucket(BUCKET)
 
@@ -151,6 +152,15 @@ class S3Server:
             yield
         finally:
             self._set("answers", [])
+
+    @contextlib.contextmanager
+    def ignoring(self, *headers: str) -> Iterator[None]:
+        """As a storage that does not know these headers, in small letters."""
+        self._set("ignored", headers)
+        try:
+            yield
+        finally:
+            self._set("ignored", [])
 
     def requests(self) -> list[Request]:
         """All since the last reset, faults and all."""

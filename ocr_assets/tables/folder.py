@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from ocr_assets import settings
 from ocr_assets.object_storage import StorageOptions, is_url
 
 
@@ -176,3 +177,19 @@ def folder_at(root: str | Path, options: StorageOptions | None = None) -> Folder
     from ocr_assets.tables.local_folder import LocalFolder
 
     return LocalFolder.at(root)
+
+
+def folder_of_code_location(root: str | Path) -> Folder:
+    """The same with the options that OCR_ASSETS_TABLES_STORAGE_OPTIONS sets.
+
+    Raises:
+        SettingError: The variable is no object of texts.
+        ValueError: As for `folder_at`.
+    """
+    options = settings.fields_set("tables").get("storage_options") or {}
+    if not isinstance(options, dict) or not all(isinstance(one, str) for one in options.values()):
+        raise settings.SettingError(
+            f"{settings.field_prefix('tables')}STORAGE_OPTIONS is not a JSON object of texts, such "
+            'as {"aws_region": "eu-central-1"}'
+        )
+    return folder_at(root, options)

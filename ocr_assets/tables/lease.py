@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ocr_assets.object_storage_errors import ObjectStorageError
+from ocr_assets.object_storage_errors import ObjectStorageError, Problem
 from ocr_assets.tables.day_lock import FOLDER, DaysLockedError, held_by, process_name
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def days_leased(
 
     Raises:
         DaysLockedError: The message names who has the day.
-        OSError: The storage fails.
+        OSError: The storage fails, or overwrites what it must not.
     """
     with contextlib.ExitStack() as stack:
         for date in sorted(dates):
@@ -114,7 +114,19 @@ class _Lease:
             self._is_over.wait(self._seconds / RENEWALS / 2)
         if waits_for is not None:
             say(f"{self._date} is free now, going on")
+        self._ensure_conditions_count()
         self._thread.start()
+
+    def _ensure_conditions_count(self) -> None:
+        """Tries to create what is there: commits, too, rely on being refused then."""
+        if self._folder.put_if(self._name, json.dumps(self._said), None) is not None:
+            problem = Problem(
+                "is overwritten although it was asked not to be (If-None-Match: * on PUT), so that "
+                "runs would undo each other's commits",
+                "keep the tables in a storage that has conditional writes",
+                True,
+            )
+            raise ObjectStorageError(self._folder.address(self._name), problem)
 
     def release(self) -> None:
         """The day is free at once."""

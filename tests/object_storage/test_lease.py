@@ -11,8 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import dagster as dg
 import pytest
 
+from ocr_assets.object_storage_errors import ObjectStorageError
+from ocr_assets.partitions import daily
+from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.day_lock import DaysLockedError
 from ocr_assets.tables.lease import days_leased
 from ocr_assets.tables.object_folder import ObjectFolder
@@ -179,6 +183,38 @@ def test_a_storage_that_is_away_for_a_while_costs_nobody_the_day(
     (text,) = warned
     assert text.startswith(f"the lease of {MONDAY} cannot be renewed, so that another run may")
     assert "(503 SlowDown)" in text
+
+
+def test_a_storage_without_conditional_writes_is_refused(
+    s3: S3Server, folder: ObjectFolder
+) -> None:
+    with (
+        s3.ignoring("if-none-match", "if-match"),
+        pytest.raises(ObjectStorageError, match="is overwritten although it was asked not to be"),
+        leased(folder, MONDAY),
+    ):
+        pass
+
+
+def test_a_run_that_has_lost_its_day_says_so_in_its_log(s3: S3Server, folder: ObjectFolder) -> None:
+    @dg.asset(partitions_def=daily)
+    def robbed(context: dg.AssetExecutionContext, tables: Tables) -> None:
+        name = f"_runs/{MONDAY}.lease.json"
+        held = None
+        while held is None or folder.put_if(name, '{"holder": "another"}', held.tag) is None:
+            held = folder.tagged(name)
+        while not any("was taken over" in message for message in messages(context)):
+            time.sleep(0.5)
+
+    def messages(context: dg.AssetExecutionContext) -> list[str]:
+        log = context.instance.all_logs(context.run.run_id)
+        return [entry.user_message for entry in log]
+
+    tables = Tables(root=ROOT, storage_options=s3.options)
+    result = dg.materialize(
+        [robbed], partition_key=MONDAY.isoformat(), resources={"tables": tables}
+    )
+    assert result.success
 
 
 def test_two_runs_of_overlapping_days_take_turns(s3: S3Server, folder: ObjectFolder) -> None:
