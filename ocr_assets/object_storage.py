@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import importlib.util
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -68,6 +69,19 @@ def options_for_polars(options: StorageOptions) -> dict[str, object]:
     return given
 
 
+def ensure_installed(url: str) -> None:
+    """Looks for the package without importing it.
+
+    Raises:
+        ObjectStorageUnavailableError: It is not installed.
+    """
+    if importlib.util.find_spec("obstore") is None:
+        raise ObjectStorageUnavailableError(
+            f"{url} is in an object storage; `pip install 'ocr-assets[object-storage]'` installs "
+            "what reads it"
+        )
+
+
 def open_store(url: str, options: StorageOptions) -> ObjectStore:
     """The objects below a place; opened once per process.
 
@@ -84,13 +98,8 @@ def open_store(url: str, options: StorageOptions) -> ObjectStore:
 
 @functools.lru_cache(maxsize=256)
 def _opened(url: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
-    try:
-        from obstore.store import from_url
-    except ImportError as error:
-        raise ObjectStorageUnavailableError(
-            f"{url} is in an object storage; `pip install 'ocr-assets[object-storage]'` installs "
-            "what reads it"
-        ) from error
+    ensure_installed(url)
+    from obstore.store import from_url
 
     given = {name.lower(): value for name, value in options}
     client: ClientConfig = {}

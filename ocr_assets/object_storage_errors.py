@@ -24,7 +24,8 @@ UNKNOWN_CREDENTIALS = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
 # What polars, deltalake and obstore say alike, as the same library is under all of them.
-REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)")
+REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)|error sending request for url \((\S+)\)")
+NO_CREDENTIALS = re.compile(r"loading credentials|provided credentials|\bIMDS\b")  # of AWS's own
 COLOURS = re.compile(r"\x1b\[\d*m")  # deltalake's
 STATUS = re.compile(r"(?:non-2xx status code|non-2xx status)\W+(\d{3})\b")
 CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -59,9 +60,11 @@ class ObjectStorageError(OSError):
         self.place = place
         self.problem = problem
 
-    def __reduce__(self) -> tuple[type[ObjectStorageError], tuple[str, Problem]]:
-        """Errors of other processes come pickled."""
-        return type(self), (self.place, self.problem)
+    def __reduce__(
+        self,
+    ) -> tuple[type[ObjectStorageError], tuple[str, Problem], dict[str, object]]:
+        """Errors of other processes come pickled, with their notes."""
+        return type(self), (self.place, self.problem), self.__dict__
 
 
 @contextlib.contextmanager
@@ -95,7 +98,7 @@ def in_own_words(error: BaseException, place: str = "the object storage") -> Bas
         return error
     text = COLOURS.sub("", str(error))
     request = REQUEST.search(text)
-    if request is None:
+    if request is None and not NO_CREDENTIALS.search(text):
         for name in ("__cause__", "__context__"):
             cause = getattr(error, name)
             if cause is not None and (known := in_own_words(cause, place)) is not cause:
@@ -107,13 +110,14 @@ def in_own_words(error: BaseException, place: str = "the object storage") -> Bas
     status = STATUS.search(text)
     if code is not None and code[1] in MISSING:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
-    problem = _problem(text, request[1], status[1] if status else "", code[1] if code else "")
+    url = (request[1] or request[2]) if request is not None else ""
+    problem = _problem(text, url, status[1] if status else "", code[1] if code else "")
     return ObjectStorageError(place, problem)
 
 
 def _problem(text: str, url: str, status: str, code: str) -> Problem:
     said = " ".join(filter(None, (status, code)))
-    if "/latest/" in url or "169.254." in url or "oauth2" in url or "sts." in url:
+    if not url or "/latest/" in url or "169.254." in url or "oauth2" in url or "sts." in url:
         return Problem("cannot be asked: no credentials were found", CREDENTIALS, True)
     if code in NO_BUCKET:
         return Problem(

@@ -8,7 +8,7 @@ import polars as pl
 
 from ocr_assets.reasons import Status
 from ocr_assets.tables.partitioned import PartitionedTable
-from ocr_assets.tables.storage_errors import UNREADABLE_PART
+from ocr_assets.tables.storage_errors import UNREADABLE_PART, reason
 
 PARTS_IN_MEMORY = 2  # a video's frames can lie on both sides of a border
 
@@ -67,7 +67,7 @@ class ReusedFrames:
             for day, path in places[PARTS_IN_MEMORY:]:  # are they there, and whole?
                 self._table.scan_part(path, day).select(pl.len()).collect()
         except UNREADABLE_PART as error:
-            raise FramesGoneError(str(error)) from error
+            raise FramesGoneError(reason(error)) from error
         return self._rows(video_id, parts, places[PARTS_IN_MEMORY:])
 
     def _rows(

@@ -169,6 +169,7 @@ def folder_at(root: str | Path, options: StorageOptions | None = None) -> Folder
 
     Raises:
         ValueError: Delta cannot address it, or it holds what belongs into the environment.
+        ObjectStorageUnavailableError: The package for an object storage is not installed.
     """
     if is_url(str(root)):
         from ocr_assets.tables.object_folder import ObjectFolder

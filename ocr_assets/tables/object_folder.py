@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ocr_assets.object_storage import (
     StorageOptions,
+    ensure_installed,
     open_store,
     options_for_polars,
     refuse_secrets,
@@ -59,7 +60,9 @@ class ObjectFolder(Folder):
 
         Raises:
             ValueError: Delta cannot address it, or it holds what belongs into the environment.
+            ObjectStorageUnavailableError: The package for it is not installed.
         """
+        ensure_installed(url)
         refuse_secrets(options)
         parts = urllib.parse.urlsplit(url)
         if "@" in parts.netloc or parts.query or parts.fragment:

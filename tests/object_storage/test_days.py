@@ -150,6 +150,21 @@ def test_the_commands_take_a_url(
     assert codes == [FAILED, FAILED, BAD_ARGUMENTS]
 
 
+def test_without_the_package_for_it_the_command_says_what_to_install(videos: Path) -> None:
+    program = "import sys; sys.modules['obstore'] = None; from ocr_assets.cli import main; "
+    program += "sys.exit(main(sys.argv[1:]))"
+    for words in (
+        ["explore", "--data", DATA, "--apply"],
+        ["run", "--source", str(videos), "--data", DATA, "--date", DAY],
+    ):
+        process = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+        )
+        assert process.returncode == FAILED
+        assert "pip install 'ocr-assets[object-storage]'" in process.stderr
+        assert "Traceback" not in process.stderr
+
+
 def test_run_takes_a_url_and_waits_for_who_has_the_day(
     s3: S3Server,
     options: dict[str, str],

@@ -152,6 +152,15 @@ def test_without_credentials_it_is_said_where_they_belong(
     )
 
 
+def test_what_aws_says_where_there_are_no_credentials_is_told_in_the_same_words() -> None:
+    said = (
+        "Operation not supported\n \x1b[31m↳\x1b[0m an error occurred while loading "
+        "credentials\n \x1b[31m↳\x1b[0m failed to load IMDS session token\n"
+    )
+    assert "no credentials were found" in describe(OSError(said))
+    assert not may_be_retried(OSError(said))
+
+
 def test_what_polars_says_outside_of_our_own_reading_is_cleared_as_well(s3: S3Server) -> None:
     table = quick(s3)
     write(table, MONDAY, 1)
