@@ -12,7 +12,7 @@ from ocr_assets.ocr.detector import ModelSettings
 from ocr_assets.ocr.text_detector import TextDetector
 from ocr_assets.settings import STATE_VARIABLE
 
-pytest_plugins = ["tests.fake_nvml.fixtures"]
+pytest_plugins = ["tests.fake_nvml.fixtures", "tests.s3_server"]
 
 PARITY_VARIABLE = "OCR_ASSETS_PARITY"
 

@@ -95,7 +95,8 @@ class Checkpoint:
         self._name = f"{FOLDER}/{partition}-{writer_id}.json"
         self._found: dict[str, Note] = {}
         self._last_sign: float | None = None
-        self._is_begun = False
+        self._is_noted = False
+        self._may_be_there = False  # a note that failed may be there all the same
         self._lock = threading.Lock()  # over what follows, and `units`
         self._next_note = 0.0  # by time.monotonic()
         self._delayed: threading.Timer | None = None
@@ -129,7 +130,7 @@ class Checkpoint:
 
     def begin(self) -> None:
         """From here on there may be something to clean away."""
-        if not self._is_begun:
+        if not self._is_noted:
             self.note()
 
     def add(self, unit: int, parts: Sequence[Part]) -> None:
@@ -184,7 +185,7 @@ class Checkpoint:
         """There are no parts."""
         with self._lock:
             self._cancel_delayed()
-        if self._is_begun:
+        if self._may_be_there:
             _write_ended(self._table, self._name, (), self._is_shared)
 
     def _note(self, left_over: Collection[str] = ()) -> None:
@@ -197,8 +198,9 @@ class Checkpoint:
                 "cleaned away by now"
             )
         began = time.monotonic()
+        self._may_be_there = True
         _write(self._table, self._name, self._key, self.units, left_over, self._is_shared)
-        self._is_begun = True
+        self._is_noted = True
         self._last_sign = now
         ended = time.monotonic()
         self._next_note = ended + TIMES_A_NOTE * (ended - began)
