@@ -59,7 +59,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from ocr_assets.export.request import ExportError
     from ocr_assets.gpu.state_directory import StateError
     from ocr_assets.instance import InstanceError
-    from ocr_assets.object_storage import ObjectStorageUnavailableError
+    from ocr_assets.object_storage import ObjectStorageUnavailableError, StorageOptionsError
     from ocr_assets.runs import RunFailedError
     from ocr_assets.settings import SettingError
     from ocr_assets.tables.partitioned import PartitionMissingError, TableDamagedError
@@ -72,6 +72,7 @@ def _failures() -> tuple[type[Exception], ...]:
         InstanceError,
         ObjectStorageUnavailableError,
         SettingError,
+        StorageOptionsError,
         StateError,
         OSError,
     )

@@ -36,6 +36,10 @@ class ObjectStorageUnavailableError(ImportError):
     """The packages for object storage are not installed; the message says how they are."""
 
 
+class StorageOptionsError(ValueError):
+    """The options of an object storage make no sense; the message names the one that does not."""
+
+
 def is_url(text: str) -> bool:
     """Whether it names a place in an object storage and not a folder."""
     return URL.match(text) is not None
@@ -91,7 +95,7 @@ def open_store(url: str, options: StorageOptions) -> ObjectStore:
 
     Raises:
         ObjectStorageUnavailableError: obstore is not installed.
-        obstore.exceptions.BaseError: There is no such kind of storage, or no such option.
+        StorageOptionsError: There is no such kind of storage, or no such option.
     """
     return _opened(url, tuple(sorted(options.items())))
 
@@ -99,6 +103,7 @@ def open_store(url: str, options: StorageOptions) -> ObjectStore:
 @functools.lru_cache(maxsize=256)
 def _opened(url: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
     ensure_installed(url)
+    from obstore.exceptions import BaseError
     from obstore.store import from_url
 
     given = {name.lower(): value for name, value in options}
@@ -112,16 +117,20 @@ def _opened(url: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
         retry["max_retries"] = int(given.pop(MAX_RETRIES))
     if RETRY_TIMEOUT in given:
         retry["retry_timeout"] = _seconds(given.pop(RETRY_TIMEOUT))
-    return from_url(
-        url,
-        config=given or None,  # type: ignore[arg-type]
-        client_options=client or None,
-        retry_config=retry or None,
-    )
+    try:
+        return from_url(
+            url,
+            config=given or None,  # type: ignore[arg-type]
+            client_options=client or None,
+            retry_config=retry or None,
+        )
+    except BaseError as error:
+        said = str(error).partition("\n")[0]
+        raise StorageOptionsError(f"{url} cannot be opened: {said}") from None
 
 
 def _seconds(text: str) -> dt.timedelta:
     found = re.fullmatch(r"(\d+) ?s", text)
     if found is None:
-        raise ValueError(f"{RETRY_TIMEOUT} {text!r} is not a number of seconds like 30s")
+        raise StorageOptionsError(f"{RETRY_TIMEOUT} {text!r} is not a number of seconds like 30s")
     return dt.timedelta(seconds=int(found[1]))

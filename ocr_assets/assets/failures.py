@@ -9,7 +9,7 @@ from ocr_assets import settings
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
-from ocr_assets.object_storage import ObjectStorageUnavailableError
+from ocr_assets.object_storage import ObjectStorageUnavailableError, StorageOptionsError
 from ocr_assets.object_storage_errors import ObjectStorageError, in_own_words
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.video_source import SourceMissingError
@@ -44,6 +44,7 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
     (PartitionOutdatedError, "materialise it again; of filtered_dataset that needs no OCR"),
     (TableDamagedError, "do that, and look at the disk: a run leaves nothing torn"),
+    (StorageOptionsError, "correct root or storage_options of the resource tables"),
     (ObjectStorageUnavailableError, "install that where the run is executed"),
     (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),

@@ -12,6 +12,7 @@ import pytest
 from ocr_assets import settings
 from ocr_assets.assets.failures import describe, may_be_retried, without_answers
 from ocr_assets.configured import configured
+from ocr_assets.object_storage import StorageOptionsError
 from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.folder import folder_at
@@ -210,6 +211,24 @@ def test_options_with_secrets_are_refused_without_repeating_them(
         configured(Tables, "tables")
     said.append("".join(traceback.format_exception(caught.value)))
     assert not any("marker" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("root", "options"),
+    [
+        ("s3://tables/x", {"aws_regoin": "us-east-1"}),
+        ("s3://tables/x", {"retry_timeout": "soon"}),
+        ("nothing://tables/x", {}),
+    ],
+    ids=["option", "number", "kind of storage"],
+)
+def test_options_that_make_no_sense_are_told_of(root: str, options: dict[str, str]) -> None:
+    with pytest.raises(StorageOptionsError) as caught:
+        folder_at(root, options).entries("x")
+    said = describe(caught.value)
+    assert "nothing" in said or next(iter(options), "") in said
+    assert "What to do: correct root or storage_options" in said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(
