@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ocr_assets.tables.checkpoint import Checkpoint, in_order
@@ -204,7 +204,6 @@ class UnitWriter:
             version = table.transaction_version(self._fence)
             if version != self._seen_version:
                 if attempt > 0 and self._is_committed(table):
-                    self._seen_version = version
                     break  # the attempt before failed only after it had taken effect
                 raise PartitionConflictError(
                     f"{self._table.name} {self._date} was replaced by another run while this one "
@@ -221,12 +220,16 @@ class UnitWriter:
                         app_transactions=[Transaction(self._fence, (version or 0) + 1)]
                     ),
                 )
-                self._seen_version = (version or 0) + 1
                 break
             except CommitFailedError:
                 if attempt + 1 == COMMIT_ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0.01, 0.05 * (attempt + 1)))
+            except (OSError, DeltaError):
+                if not self._is_committed(opened(self._table.folder)):
+                    raise
+                break  # the answer was lost, and not the commit
+        self._seen_version = (self._seen_version or 0) + 1
         self._table.folder.settle(FOLDER, self._since)
         self._checkpoint.end(left_over)
 

@@ -126,6 +126,17 @@ def test_a_commit_whose_answer_is_lost_is_known_to_have_happened(
     assert [note for note in read_notes(table.folder).values() if note.key is not None] == []
 
 
+def test_a_commit_of_which_every_answer_is_lost_is_looked_for(s3: S3Server) -> None:
+    options = {**s3.options, "max_retries": "1", "retry_timeout": "2s"}
+    table = PartitionedTable(folder_at(ROOT, options), "numbers", Numbers)
+    write(table, MONDAY, 1)
+    lost = Faults(share=1, kinds=("drop after",), only="PUT .*_delta_log/", in_a_row=99)
+    with s3.failing(lost), table.replace(MONDAY, made_from=KEY) as writer:
+        writer.append(rows(2))
+    writer.ensure_it_stands()
+    assert numbers(table, MONDAY) == [2]
+
+
 def test_every_commit_is_conditional(s3: S3Server, table: PartitionedTable) -> None:
     write(table, MONDAY, 1)
     write(table, MONDAY, 2)
