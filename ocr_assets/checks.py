@@ -11,6 +11,7 @@ import polars as pl
 
 from ocr_assets import settings
 from ocr_assets.assets.coverage_report import coverage_report, rule_in_use
+from ocr_assets.assets.failures import without_answers
 from ocr_assets.assets.filtered_dataset import filtered_dataset
 from ocr_assets.assets.ocr_boxes import ocr_boxes
 from ocr_assets.assets.sampled_frames import sampled_frames
@@ -22,7 +23,6 @@ from ocr_assets.reasons import Status
 from ocr_assets.reports.about import about_report, dataset_digest
 from ocr_assets.reports.coverage_page import summary
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.partitioned import addressable
 from ocr_assets.video.images import decode_image
 
 FRAMES_TO_DECODE = 50
@@ -48,7 +48,10 @@ def partition_check(
 
     def decorate(function: CheckFunction) -> dg.AssetChecksDefinition:
         def check(context: dg.AssetCheckExecutionContext, tables: Tables) -> dg.AssetCheckResult:
-            results = {date: function(tables, date) for date in partition_dates(context)}
+            try:
+                results = {date: function(tables, date) for date in partition_dates(context)}
+            except Exception as error:
+                raise without_answers(error) from error.__cause__
             if len(results) == 1:
                 return next(iter(results.values()))
             return _of_several_days(context, asset, function.__name__, results)
@@ -287,13 +290,14 @@ def report_is_of_the_dataset(tables: Tables, date: dt.date) -> dg.AssetCheckResu
     """The day's report is there, and of the verdicts and thresholds that `filtered_dataset` has."""
     rows = tables.filtered_dataset.scan(date)
     samples = rows.select("sample_id", "verdict", "rule").collect()
-    path = settings.coverage_report(addressable(tables.root), date)
-    about = about_report(path)
+    name = settings.coverage_report(date)
+    about = about_report(tables.folder, name)
     passed = about is not None and about.dataset == dataset_digest(samples)
     if passed:
         description = summary(samples, rule_in_use(samples, date))
     else:
-        problem = "is of another dataset" if path.is_file() else "is not there"
+        is_there = about is not None or tables.folder.read(name) is not None
+        problem = "is of another dataset" if is_there else "is not there"
         description = f"The report {problem}; materialise coverage_report again."
     return dg.AssetCheckResult(
         passed=passed,

@@ -14,6 +14,7 @@ from ocr_assets.commands.explore import add_explore
 from ocr_assets.commands.export import add_export
 from ocr_assets.commands.pools import add_pools
 from ocr_assets.commands.run import add_run
+from ocr_assets.object_storage_errors import in_own_words
 from ocr_assets.plain_text import printable
 
 
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has stopped; nothing is left to flush when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:
+    except Exception as raised:
+        error = in_own_words(raised)
         if not isinstance(error, _failures()):
             raise
         print(f"ocr-assets: {printable(' '.join(str(error).split()))}", file=sys.stderr)
@@ -57,6 +59,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from ocr_assets.export.request import ExportError
     from ocr_assets.gpu.state_directory import StateError
     from ocr_assets.instance import InstanceError
+    from ocr_assets.object_storage import ObjectStorageUnavailableError, StorageOptionsError
     from ocr_assets.runs import RunFailedError
     from ocr_assets.settings import SettingError
     from ocr_assets.tables.partitioned import PartitionMissingError, TableDamagedError
@@ -67,7 +70,9 @@ def _failures() -> tuple[type[Exception], ...]:
         PartitionMissingError,
         TableDamagedError,
         InstanceError,
+        ObjectStorageUnavailableError,
         SettingError,
+        StorageOptionsError,
         StateError,
         OSError,
     )

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from ocr_assets.coverage import FilterRule, Verdict
+from ocr_assets.tables.folder import folder_of_code_location
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.schemas import (
     DROP,
@@ -110,7 +111,7 @@ def latest_day(data: str | Path) -> dt.date:
     dates = boxes.dates()
     if not dates:
         raise PartitionMissingError(
-            f"there are no {boxes.name} in {boxes.path.parent}; `ocr-assets run` makes them"
+            f"there are no {boxes.name} in {data}; `ocr-assets run` makes them"
         )
     return max(dates)
 
@@ -145,7 +146,7 @@ def explore_day(
         PartitionMissingError: `video_manifest` or `ocr_boxes` does not have the day.
         TableDamagedError: One of the tables cannot be read.
     """
-    manifest = PartitionedTable(data, "video_manifest", VideoManifest)
+    manifest = PartitionedTable(folder_of_code_location(data), "video_manifest", VideoManifest)
     videos = coverage_of_videos(_boxes(data), date)
     judged = _verdicts(_dataset(data), date)
     verdicts: Counter[str] = Counter()
@@ -202,11 +203,11 @@ def thresholds_command(rule: FilterRule, date: dt.date, data: str | Path) -> str
 
 
 def _boxes(data: str | Path) -> PartitionedTable:
-    return PartitionedTable(data, "ocr_boxes", OcrBoxes)
+    return PartitionedTable(folder_of_code_location(data), "ocr_boxes", OcrBoxes)
 
 
 def _dataset(data: str | Path) -> PartitionedTable:
-    return PartitionedTable(data, "filtered_dataset", FilteredDataset)
+    return PartitionedTable(folder_of_code_location(data), "filtered_dataset", FilteredDataset)
 
 
 def _verdicts(dataset: PartitionedTable, date: dt.date) -> pl.DataFrame | None:

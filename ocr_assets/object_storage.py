@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import importlib.util
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -26,12 +27,17 @@ StorageOptions = Mapping[str, str]
 # A drive letter is one character; file:// is a folder like any other, without the three slashes.
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 CLIENT_OPTIONS = ("allow_http", "connect_timeout", "timeout", "proxy_url")
-RETRY_OPTIONS = ("max_retries", "retry_timeout")
+MAX_RETRIES, RETRY_TIMEOUT = "max_retries", "retry_timeout"
+USER = re.compile(r"://[^/]*@")
 SECRET = re.compile(r"secret|token|password|credential|key(?!_prefix)|sas|authorization", re.I)
 
 
 class ObjectStorageUnavailableError(ImportError):
     """The packages for object storage are not installed; the message says how they are."""
+
+
+class StorageOptionsError(ValueError):
+    """The options of an object storage make no sense; the message names the one that does not."""
 
 
 def is_url(text: str) -> bool:
@@ -45,12 +51,39 @@ def refuse_secrets(options: StorageOptions) -> None:
     Raises:
         ValueError: One of them looks like a key; its value is not in the message.
     """
-    for name in options:
+    for name, value in options.items():
         if SECRET.search(name):
             raise ValueError(
                 f"storage_options may not hold {name!r}: they are shown in the web UI and kept "
                 f"with every run. Put it into the environment instead, as {name.upper()}"
             )
+        if USER.search(value):
+            raise ValueError(
+                f"storage_options may not hold a user in the URL of {name!r}: they are shown in "
+                "the web UI and kept with every run"
+            )
+
+
+def options_for_polars(options: StorageOptions) -> dict[str, object]:
+    """The options as polars takes them, which has numbers where others have text."""
+    given: dict[str, object] = {name.lower(): value for name, value in options.items()}
+    given.pop(RETRY_TIMEOUT, None)
+    if MAX_RETRIES in given:
+        given[MAX_RETRIES] = int(str(given[MAX_RETRIES]))
+    return given
+
+
+def ensure_installed(url: str) -> None:
+    """Looks for the package without importing it.
+
+    Raises:
+        ObjectStorageUnavailableError: It is not installed.
+    """
+    if importlib.util.find_spec("obstore") is None:
+        raise ObjectStorageUnavailableError(
+            f"{url} is in an object storage; `pip install 'ocr-assets[object-storage]'` installs "
+            "what reads it"
+        )
 
 
 def open_store(url: str, options: StorageOptions) -> ObjectStore:
@@ -62,41 +95,42 @@ def open_store(url: str, options: StorageOptions) -> ObjectStore:
 
     Raises:
         ObjectStorageUnavailableError: obstore is not installed.
-        obstore.exceptions.BaseError: There is no such kind of storage, or no such option.
+        StorageOptionsError: There is no such kind of storage, or no such option.
     """
     return _opened(url, tuple(sorted(options.items())))
 
 
 @functools.lru_cache(maxsize=256)
 def _opened(url: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
-    try:
-        from obstore.store import from_url
-    except ImportError as error:
-        raise ObjectStorageUnavailableError(
-            f"{url} is in an object storage; `pip install 'ocr-assets[object-storage]'` installs "
-            "what reads it"
-        ) from error
+    ensure_installed(url)
+    from obstore.exceptions import BaseError
+    from obstore.store import from_url
 
     given = {name.lower(): value for name, value in options}
-    given_retries = {name: given.pop(name) for name in RETRY_OPTIONS if name in given}
     client: ClientConfig = {}
     for name in CLIENT_OPTIONS:
         value = given.pop(f"aws_{name}", given.pop(name, None))
         if value is not None:
             client[name] = value == "true" if name == "allow_http" else value  # type: ignore[literal-required]
-    return from_url(
-        url,
-        config=given or None,  # type: ignore[arg-type]
-        client_options=client or None,
-        retry_config=_retry_config(given_retries) if given_retries else None,
-    )
+    retry: RetryConfig = {}
+    if MAX_RETRIES in given:
+        retry["max_retries"] = int(given.pop(MAX_RETRIES))
+    if RETRY_TIMEOUT in given:
+        retry["retry_timeout"] = _seconds(given.pop(RETRY_TIMEOUT))
+    try:
+        return from_url(
+            url,
+            config=given or None,  # type: ignore[arg-type]
+            client_options=client or None,
+            retry_config=retry or None,
+        )
+    except BaseError as error:
+        said = str(error).partition("\n")[0]
+        raise StorageOptionsError(f"{url} cannot be opened: {said}") from None
 
 
-def _retry_config(options: StorageOptions) -> RetryConfig:
-    """How often a request is tried again: `max_retries`, and `retry_timeout` in seconds."""
-    config: RetryConfig = {}
-    if "max_retries" in options:
-        config["max_retries"] = int(options["max_retries"])
-    if "retry_timeout" in options:
-        config["retry_timeout"] = dt.timedelta(seconds=float(options["retry_timeout"].rstrip("s")))
-    return config
+def _seconds(text: str) -> dt.timedelta:
+    found = re.fullmatch(r"(\d+) ?s", text)
+    if found is None:
+        raise StorageOptionsError(f"{RETRY_TIMEOUT} {text!r} is not a number of seconds like 30s")
+    return dt.timedelta(seconds=int(found[1]))

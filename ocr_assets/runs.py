@@ -37,7 +37,7 @@ class DayRequest:
 
     Attributes:
         source: The folder that holds the videos, or its URL.
-        data: The folder for the tables.
+        data: The folder for the tables, or a URL.
         date: The day, and so the partition.
         layout: How the source tells the days apart.
         sampling: Which frames to take.
@@ -49,7 +49,7 @@ class DayRequest:
     """
 
     source: Path | str
-    data: Path
+    data: str | Path
     date: dt.date
     layout: Layout = "auto"
     sampling: SamplingRule = field(default_factory=SamplingRule)
@@ -112,7 +112,7 @@ def run_day(request: DayRequest, *, quiet: bool = False) -> DaySummary:
     return _summary(request, time.monotonic() - started)
 
 
-def refilter_day(data: Path, date: dt.date, rule: FilterRule, *, quiet: bool = False) -> None:
+def refilter_day(data: str | Path, date: dt.date, rule: FilterRule, *, quiet: bool = False) -> None:
     """Materialises `filtered_dataset` by a rule, and what is made from it, and nothing else.
 
     Recorded as `run_day` is.
@@ -217,9 +217,10 @@ def _run_config(request: DayRequest) -> dict[str, Any]:
 
 
 def _summary(request: DayRequest, seconds: float) -> DaySummary:
-    from ocr_assets.resources.tables import Tables
+    from ocr_assets.resources.tables import tables_at
 
-    dataset = Tables(root=str(request.data)).filtered_dataset
+    tables = tables_at(request.data)
+    dataset = tables.filtered_dataset
     with dataset.reading(request.date):
         rows = dataset.scan(request.date).collect()
     samples = [
@@ -242,9 +243,9 @@ def _summary(request: DayRequest, seconds: float) -> DaySummary:
         dropped=verdicts[DROP],
         quarantined=verdicts[QUARANTINE],
         seconds=round(seconds, 2),
-        tables=str(request.data.absolute()),
-        kept_jsonl=str(settings.kept_jsonl(request.data, request.date).absolute()),
-        report=str(settings.coverage_report(request.data, request.date).absolute()),
+        tables=tables.folder.uri,
+        kept_jsonl=tables.folder.address(settings.kept_jsonl(request.date)),
+        report=tables.folder.address(settings.coverage_report(request.date)),
         samples=samples,
     )
 

@@ -46,7 +46,10 @@ class SettingError(ValueError):
 
 
 def data_root() -> str:
-    """Where the tables are: `OCR_ASSETS_DATA`, by default `data` in the working directory."""
+    """Where the tables are: `OCR_ASSETS_DATA`, by default `data` in the working directory.
+
+    A folder, or a URL such as `s3://bucket/prefix`.
+    """
     return os.environ.get(DATA_VARIABLE) or "data"
 
 
@@ -196,15 +199,17 @@ def _field(variable: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        shown = variable if text.startswith("{") else f"{variable}={text!r}"  # it may be secret
-        raise SettingError(f"{shown} is not JSON: {error}") from None
+        # What has names may have a key among them, by mistake.
+        shown = f"{variable}={text!r}" if text.startswith("[") else variable
+        message = error.args[0] if isinstance(error, json.JSONDecodeError) else str(error)
+        raise SettingError(f"{shown} is not JSON: {message}") from None
 
 
-def coverage_report(root: str | Path, date: dt.date) -> Path:
-    """The report of one day, beside the tables."""
-    return Path(root) / "reports" / date.isoformat() / "coverage.html"
+def coverage_report(date: dt.date) -> str:
+    """The report of one day, in the folder of the tables."""
+    return f"reports/{date.isoformat()}/coverage.html"
 
 
-def kept_jsonl(root: str | Path, date: dt.date) -> Path:
-    """The kept samples of one day in Data-Juicer's form, beside the tables."""
-    return Path(root) / "kept" / date.isoformat() / "kept.jsonl"
+def kept_jsonl(date: dt.date) -> str:
+    """The kept samples of one day in Data-Juicer's form, in the folder of the tables."""
+    return f"kept/{date.isoformat()}/kept.jsonl"

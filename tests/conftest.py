@@ -16,7 +16,7 @@ from ocr_assets.settings import (
     STATE_VARIABLE,
 )
 
-pytest_plugins = ["tests.fake_nvml.fixtures", "tests.postgres"]
+pytest_plugins = ["tests.fake_nvml.fixtures", "tests.postgres", "tests.s3_server"]
 
 PARITY_VARIABLE = "OCR_ASSETS_PARITY"
 

@@ -14,7 +14,7 @@ from ocr_assets.checks import all_checks
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
-from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.tables import tables_at
 from ocr_assets.resources.video_source import VideoSource
 
 DAY, NEXT_DAY = "2026-01-31", "2026-02-01"
@@ -24,7 +24,7 @@ ASSETS: list[dg.AssetsDefinition] = [video_manifest, sampled_frames, ocr_boxes, 
 
 def materialize_day(
     source: Path | VideoSource,
-    data: Path,
+    data: str | Path,
     *,
     assets: Sequence[dg.AssetsDefinition] = ASSETS,
     day: str = DAY,
@@ -43,7 +43,7 @@ def materialize_day(
 
     Args:
         source: The video source's root, or the source.
-        data: The tables' root.
+        data: The tables' root, or a URL.
         assets: Which assets; one of another definition takes the place of ours with its name.
         day: The partition.
         layout: The video source's layout.
@@ -76,7 +76,7 @@ def materialize_day(
             else VideoSource(root=str(source), layout=layout),
             "compute": compute or ComputeResource(),
             "decoder": decoder or VideoDecoder(),
-            "tables": Tables(root=str(data)),
+            "tables": tables_at(data),
             "easyocr": easyocr or EasyOCRResource(device="cpu", precision="exact"),
         },
         run_config={
@@ -88,10 +88,10 @@ def materialize_day(
     )
 
 
-def rows(data: Path, table: str, day: str = DAY) -> list[dict[str, Any]]:
+def rows(data: str | Path, table: str, day: str = DAY) -> list[dict[str, Any]]:
     """A partition of a table under `data`."""
     import datetime as dt
 
-    partitioned = getattr(Tables(root=str(data)), table)
+    partitioned = getattr(tables_at(data), table)
     found: list[dict[str, Any]] = partitioned.scan(dt.date.fromisoformat(day)).collect().to_dicts()
     return found

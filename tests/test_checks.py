@@ -19,6 +19,7 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartitionedTable
 from ocr_assets.tables.schemas import SampledFrames
 from tests.clips import numbered, write_video
+from tests.part_files import part_files
 from tests.pipeline import DAY, materialize_day
 
 DATE = dt.date.fromisoformat(DAY)
@@ -48,7 +49,7 @@ def tables(made: Path, tmp_path: Path) -> Tables:
 def change(table: PartitionedTable, how: Change) -> None:
     """Replaces a partition's file behind the schema's back, as a fault would."""
     frame = table.scan(DATE).collect()
-    (part,) = table.parts(DATE)
+    (part,) = part_files(table, DATE)
     how(frame).drop("date").write_parquet(part)
 
 

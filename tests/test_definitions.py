@@ -21,7 +21,17 @@ ASSETS = ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset")  
 
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
-    heavy = ("torch", "easyocr", "av", "ray", "torchvision", "skimage", "scipy", "altair")
+    heavy = (
+        "torch",
+        "easyocr",
+        "av",
+        "ray",
+        "torchvision",
+        "skimage",
+        "scipy",
+        "altair",
+        "obstore",
+    )
     program = (
         "import sys, ocr_assets.definitions\n"
         f"print(*[name for name in {heavy} if name in sys.modules])"

@@ -29,6 +29,7 @@ from ocr_assets.explore import (
 from ocr_assets.reasons import Fault, Status
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.partitioned import PartitionMissingError
+from tests.part_files import part_files
 from tests.pipeline import DAY, materialize_day, rows
 from tests.written_day import Video, covering, write_day
 
@@ -157,7 +158,7 @@ def test_a_day_without_samples_is_explored(tmp_path: Path) -> None:
 
 def test_a_dataset_of_an_earlier_version_has_verdicts_but_no_rule(ramp: Path) -> None:
     table = Tables(root=str(ramp)).filtered_dataset
-    (part,) = table.parts(DATE)
+    (part,) = part_files(table, DATE)
     table.scan(DATE).drop("date", "rule").collect().write_parquet(part)
     explored = explore_day(ramp, DATE, FilterRule(0, 0.9))
     assert (explored.rule_before, explored.before) == (None, Counts(10, 0, 0))

@@ -154,7 +154,7 @@ def test_tables_kept_under_the_source_are_no_change(
         watched.put_lines({"videos": [f"{DAY}/a.mp4"]})
     for _ in range(2):
         watched.materialize(data=watched.root / "data", assets=(video_manifest, sampled_frames))
-        kept = settings.kept_jsonl(watched.root / "data", DATE)
+        kept = watched.root / "data" / settings.kept_jsonl(DATE)
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps({"videos": []}) + "\n")
         assert watched.why_not() == "1 day looked at, none changed"

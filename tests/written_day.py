@@ -10,7 +10,7 @@ import polars as pl
 from ocr_assets.coverage import ocr_area_ratio, union_area_ratio
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.reasons import Fault
-from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.tables import tables_at
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.partitioned import PartitionedTable
 
@@ -28,12 +28,16 @@ def covering(share: float) -> TextBox:
 
 
 def write_day(
-    data: Path, date: dt.date, samples: Mapping[str, Sequence[Video]], *, rows_a_part: int = 50_000
+    data: str | Path,
+    date: dt.date,
+    samples: Mapping[str, Sequence[Video]],
+    *,
+    rows_a_part: int = 50_000,
 ) -> None:
     """Writes video_manifest and ocr_boxes of a day.
 
     Args:
-        data: The folder for the tables.
+        data: The folder for the tables, or a URL.
         date: The day.
         samples: The videos of each sample, by its sample_id.
         rows_a_part: When a part of the manifest is full.
@@ -53,7 +57,7 @@ def write_day(
                 row |= {"status": "ok", "video_id": video_id}
                 boxes += [_frame(video_id, index, found) for index, found in enumerate(video)]
             manifest.append(row)
-    tables = Tables(root=str(data))
+    tables = tables_at(data)
     _write(tables.video_manifest, date, manifest, rows_a_part)
     _write(tables.ocr_boxes, date, boxes, 50_000)
 

@@ -25,9 +25,7 @@ from ocr_assets.tables.partitioned import (
     PartitionedTable,
     PartitionMissingError,
     PartitionOutdatedError,
-    addressable,
 )
-from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.verdicts import rule_of
 
 # What else a row holds, its sample's other keys above all, can be large.
@@ -68,11 +66,11 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     examples = choose_examples(samples, rule)
     video_ids = {samples["video_ids"][sample][video] for sample, video in examples.pictured}
     pictures = _pictures(context, date, video_ids, tables)
-    path = settings.coverage_report(addressable(tables.root), date)
-    earlier = about_report(path)
+    name = settings.coverage_report(date)
+    earlier = about_report(tables.folder, name)
     report = CoverageReport(
         date=date.isoformat(),
-        data=str(addressable(tables.root)),
+        data=tables.folder.uri,
         rule=rule,
         samples=samples,
         examples=examples,
@@ -82,12 +80,12 @@ def _report(context: dg.AssetExecutionContext, date: dt.date, tables: Tables) ->
     )
     html = coverage_html(report)
     overview = overview_chart(report.bins[rule.metric], rule, report.heat_map)
-    with replace_file(path) as file:
+    with tables.folder.replaced_text(name) as file:
         file.write(html)
-    stored_bytes = path.stat().st_size
-    context.log.info(f"{path}, {stored_bytes / 1e6:.1f} MB")
+    address, stored_bytes = tables.folder.address(name), len(html.encode())
+    context.log.info(f"{address}, {stored_bytes / 1e6:.1f} MB")
     return {
-        "report": dg.MetadataValue.path(path),
+        "report": dg.MetadataValue.path(address),
         "stored_bytes": stored_bytes,
         "pictures": len(report.pictures),
         "overview": dg.MetadataValue.md(

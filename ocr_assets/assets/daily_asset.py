@@ -13,7 +13,12 @@ import dataframely as dy
 from dagster._core.errors import DagsterInvalidPropertyError
 
 from ocr_assets import settings
-from ocr_assets.assets.failures import describe, may_be_retried, retry_run_after_fault
+from ocr_assets.assets.failures import (
+    describe,
+    may_be_retried,
+    retry_run_after_fault,
+    without_answers,
+)
 from ocr_assets.assets.metadata import SECONDS, page_text, table_metadata
 from ocr_assets.gpu.faults import DeviceFaultError
 from ocr_assets.partitions import daily, partition_dates
@@ -91,7 +96,8 @@ def each_day(context: dg.AssetExecutionContext, work: DayWork) -> dg.Materialize
         started = time.monotonic()
         try:
             metadata = work(date)
-        except Exception as error:
+        except Exception as raised:
+            error = without_answers(raised)
             failed[date] = error
             if len(dates) > 1:
                 trace = "".join(traceback.format_exception(error))

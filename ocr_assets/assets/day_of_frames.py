@@ -4,7 +4,6 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -30,7 +29,7 @@ class DayOfFrames:
             content: frames that were sampled again in the same way are the same frames.
     """
 
-    parts: Sequence[Path]
+    parts: Sequence[str]
     frames: Sequence[int]
     numbers: Sequence[NDArray[np.uint64]]
     digest: str
@@ -97,7 +96,7 @@ class UnitsOfBoxes:
         numbers = day.sorted_numbers(parts)
         self._repeated = np.unique(numbers[1:][numbers[1:] == numbers[:-1]])
         self._under_way: dict[int, frozenset[str]] = {}
-        self._found: dict[str, Path] = {}
+        self._found: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[BoxesUnit]:
         """The units, in order."""
@@ -111,12 +110,12 @@ class UnitsOfBoxes:
                 places |= {self._found[one]: self._date for one in repeated & self._found.keys()}
             yield BoxesUnit(number, self._day.parts[number], places, repeated)
 
-    def finished(self, number: int, boxes: Path) -> None:
+    def finished(self, number: int, boxes: str) -> None:
         """A unit is done: later ones may look into its new part for pictures that repeat."""
         for image_hash in self._under_way.pop(number, ()):
             self._found.setdefault(image_hash, boxes)
 
-    def _repeated_in(self, part: Path) -> frozenset[str]:
+    def _repeated_in(self, part: str) -> frozenset[str]:
         with self._table.reading(self._date):
             rows = self._table.scan_part(part, self._date).select("image_hash", "error").collect()
         hashes = rows.filter(pl.col("error").is_null())["image_hash"].drop_nulls()

@@ -9,7 +9,8 @@ from ocr_assets import settings
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
-from ocr_assets.object_storage import ObjectStorageUnavailableError
+from ocr_assets.object_storage import ObjectStorageUnavailableError, StorageOptionsError
+from ocr_assets.object_storage_errors import ObjectStorageError, in_own_words
 from ocr_assets.ocr.weights import WeightsError
 from ocr_assets.resources.compute import RayMissingError
 from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError
@@ -53,6 +54,8 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
     (PartitionOutdatedError, "materialise it again; of filtered_dataset that needs no OCR"),
     (TableDamagedError, "do that, and look at the disk: a run leaves nothing torn"),
+    (StorageOptionsError, "correct root or storage_options of the resource tables"),
+    (ObjectStorageUnavailableError, "install that where the run is executed"),
     (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
     (
@@ -103,13 +106,27 @@ def retry_run_after_fault(
 
 def describe(error: Exception) -> str:
     """What went wrong and what to do about it."""
+    error = without_answers(error)
     text = plain(str(error)).rstrip(".") or type(error).__name__
     said = " ".join([text, *getattr(error, "__notes__", [])])
     return f"{said}. What to do: {_advice(error)}"
 
 
+def without_answers(error: Exception) -> Exception:
+    """The same error; one of an object storage, and such causes, without what the server said.
+
+    That may repeat a session's token, and what a step fails with is kept in the event log.
+    """
+    known = in_own_words(error)
+    assert isinstance(known, Exception)
+    return known
+
+
 def may_be_retried(error: Exception) -> bool:
     """Whether the same process may succeed with the same work a little later."""
+    error = without_answers(error)
+    if isinstance(error, ObjectStorageError):
+        return not error.problem.lasting
     if isinstance(error, NoRoomError):
         return not error.never
     code = os_error(error)
@@ -119,6 +136,8 @@ def may_be_retried(error: Exception) -> bool:
 
 
 def _advice(error: Exception) -> str:
+    if isinstance(error, ObjectStorageError):
+        return f"{error.problem.to_do}, then {AGAIN}"
     for kind, advice in WHAT_TO_DO:
         if isinstance(error, kind):
             return advice

@@ -21,8 +21,6 @@ from ocr_assets.reports.charts import histogram_chart, markdown_picture
 from ocr_assets.reports.ratio_bins import bin_edges, histogram
 from ocr_assets.resources.tables import Tables
 from ocr_assets.tables.data_juicer import kept_line
-from ocr_assets.tables.partitioned import addressable
-from ocr_assets.tables.replace_file import replace_file
 from ocr_assets.tables.schemas import DROP, KEEP, QUARANTINE, FilteredDataset
 from ocr_assets.verdicts import coverage_of_videos, judge_day
 
@@ -101,8 +99,8 @@ def _filter(
     quarantined: list[dict[str, Any]] = []
     nearest = NearestToBounds(rule)
     ratios: list[float] = []
-    kept = settings.kept_jsonl(addressable(tables.root), date)
-    with replace_file(kept) as kept_file:
+    kept = settings.kept_jsonl(date)
+    with tables.folder.replaced_text(kept) as kept_file:
         with tables.filtered_dataset.replace(date) as writer:
             for rows in judge_day(tables.video_manifest, videos, date, rule):
                 for row in rows:
@@ -133,7 +131,7 @@ def _filter(
         "reasons": dict(reasons.most_common()),
         "nearest_to_bounds": dg.MetadataValue.md(nearest.markdown()),
         "quarantined_samples": dg.MetadataValue.md(_table(quarantined)),
-        "kept_jsonl": dg.MetadataValue.path(kept),
+        "kept_jsonl": dg.MetadataValue.path(tables.folder.address(kept)),
     }
 
 

@@ -48,7 +48,7 @@ class FirstFrames:
             return
         for part in parts:
             with table.reading(date):
-                rows = table.scan_part(table.path / part.relative, date).filter(wanted).collect()
+                rows = table.scan_part(part.relative, date).filter(wanted).collect()
             for row in rows.iter_slices(1):
                 self.consider(row, paths[row["video_id"].item()])
 

@@ -40,7 +40,6 @@ Of every table:
 
 import datetime as dt
 import re
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -49,6 +48,7 @@ import dataframely as dy
 from ocr_assets import settings
 from ocr_assets.tables.delta_log import folder_of
 from ocr_assets.tables.examples import example_markdown
+from ocr_assets.tables.folder import folder_at
 from ocr_assets.tables.partitioned import PartitionedTable
 
 SECONDS = "seconds"
@@ -91,13 +91,15 @@ def written(table: PartitionedTable, date: dt.date, row_count: int) -> dict[str,
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(row_count),
         TABLE: dg.MetadataValue.path(table.uri),
-        "partition_path": dg.MetadataValue.path(table.path / folder_of(date)),
+        "partition_path": dg.MetadataValue.path(table.folder.address(folder_of(date))),
         "stored_bytes": dg.MetadataValue.int(table.stored(date).bytes),
     }
 
 
 def _default_path(name: str) -> str:
     root = settings.fields_set("tables").get("root")
-    # What is no path is refused where the resource is made.
     known = root if isinstance(root, str) else settings.data_root()
-    return str(Path(known).expanduser().absolute() / name)
+    try:
+        return folder_at(known).address(name)
+    except ValueError:
+        return f"{known}/{name}"  # it is refused where the resource is made

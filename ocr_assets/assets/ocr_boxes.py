@@ -117,7 +117,7 @@ def _find_text(
         observer = Observer(progress.advance, context.log.info)
         for one in compute.detect(work, units, observer, easyocr, f"ocr_boxes of {date}"):
             writer.add_unit(one.unit, one.parts)
-            units.finished(one.unit, tables.ocr_boxes.path / one.parts[0].relative)
+            units.finished(one.unit, one.parts[0].relative)
             reused += one.known + one.repeated
             failed += one.failed
             tally.add(one.tally)

@@ -1,7 +1,6 @@
 """In which partitions there may be work that need not be done again."""
 
 import datetime as dt
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -34,7 +33,7 @@ def partitions_to_reuse(
     date: dt.date,
     reuse_days: int | None,
     videos: pl.LazyFrame,
-) -> dict[dt.date, list[Path]]:
+) -> dict[dt.date, list[str]]:
     """The partitions of a table that may hold work on the same videos, and their part files.
 
     The manifest is looked at first, because it is small: of days without a common video nothing is

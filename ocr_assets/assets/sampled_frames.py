@@ -27,7 +27,6 @@ from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
-from ocr_assets.tables.disk_space import ensure_space
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.tables.stored_path import stored_path
@@ -125,7 +124,7 @@ def _sample(
             .collect()
         )
     needed_bytes = _least_bytes(videos, rule)
-    ensure_space(tables.sampled_frames.path, needed_bytes, f"the frames of {date} by estimate")
+    tables.sampled_frames.folder.ensure_space(needed_bytes, f"the frames of {date} by estimate")
     key = sampling_key(rule)
     size = PartSize(config.part_max_frames, config.part_max_bytes)
     video_ids = videos["video_id"].to_list()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from ocr_assets.coverage import GREATEST_BOUND, METRICS, AnyOrAll, FilterRule
+from ocr_assets.object_storage import is_url
 
 # What `add_subparsers` gives; argparse has no public name for it.
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
@@ -100,8 +101,33 @@ def filter_rule(options: argparse.Namespace, unset: FilterRule) -> FilterRule:
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Adds `--data`, the folder for the tables; `refuse_what_is_no_folder` looks at it."""
-    parser.add_argument("--data", type=Path, required=True, help="folder for the tables")
+    """Adds `--data`, where the tables are; `place_of_tables` looks at it."""
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="folder for the tables, or a place in an object storage: s3://bucket/prefix",
+    )
+
+
+def place_of_tables(parser: argparse.ArgumentParser, data: str, *, is_there: bool) -> str:
+    """What `--data` says, an absolute path or a URL. Exits if it makes no sense.
+
+    Args:
+        parser: The command's.
+        data: What it says.
+        is_there: Whether there have to be tables already; of an object storage they are asked for
+            when it is read.
+    """
+    from ocr_assets.tables.folder import folder_at
+
+    if not is_url(data):
+        if is_there and not Path(data).is_dir():
+            parser.error(f"--data {data} is not a folder")
+        refuse_what_is_no_folder(parser, "--data", Path(data))
+    try:
+        return folder_at(data).uri
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def refuse_what_is_no_folder(parser: argparse.ArgumentParser, option: str, path: Path) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocr_assets.commands.arguments import (
@@ -12,6 +11,7 @@ from ocr_assets.commands.arguments import (
     add_filter_rule,
     day,
     filter_rule,
+    place_of_tables,
 )
 from ocr_assets.commands.exit_codes import SUCCEEDED
 from ocr_assets.coverage import FilterRule
@@ -70,16 +70,10 @@ def add_explore(commands: Commands) -> None:
 def _explore(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from ocr_assets.configured import value_set
     from ocr_assets.explore import explore_day, latest_day, rule_of_day
-    from ocr_assets.tables.partitioned import addressable
 
-    if not options.data.is_dir():
-        parser.error(f"--data {options.data} is not a folder")
+    data = place_of_tables(parser, options.data, is_there=True)
     if options.limit < 0:
         parser.error(f"--limit {options.limit} is less than 0")
-    try:
-        data = addressable(options.data)
-    except ValueError as error:
-        parser.error(str(error))
     date = options.date or latest_day(data)
     before = rule_of_day(data, date)
     try:
@@ -102,7 +96,7 @@ def _explore(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     return SUCCEEDED
 
 
-def _as_object(explored: "Exploration", data: Path, *, applied: bool) -> dict[str, object]:
+def _as_object(explored: "Exploration", data: str, *, applied: bool) -> dict[str, object]:
     from ocr_assets.explore import thresholds_command, thresholds_yaml
 
     return {
@@ -165,7 +159,7 @@ def _table(changes: "tuple[Change, ...]", rule: FilterRule) -> "Table":
     return table
 
 
-def _print_how_to_apply(explored: "Exploration", data: Path) -> None:
+def _print_how_to_apply(explored: "Exploration", data: str) -> None:
     from ocr_assets.explore import thresholds_command, thresholds_yaml
 
     print("\nTo filter the day by these thresholds, without detecting anything again:")

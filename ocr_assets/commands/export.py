@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from ocr_assets.commands.arguments import Commands, add_data, day, refuse_what_is_no_folder
+from ocr_assets.commands.arguments import (
+    Commands,
+    add_data,
+    day,
+    place_of_tables,
+    refuse_what_is_no_folder,
+)
 from ocr_assets.commands.exit_codes import FAILED, SUCCEEDED
 from ocr_assets.export.request import (
     SHARD_BYTES,
@@ -103,12 +109,10 @@ def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
     from ocr_assets.export.job import export
     from ocr_assets.export.output import why_not
     from ocr_assets.resources.video_source import VideoSource
-    from ocr_assets.tables.partitioned import addressable
 
     is_webdataset = options.format == "webdataset"
     videos = options.link or options.copy
-    if not options.data.is_dir():
-        parser.error(f"--data {options.data} is not a folder")
+    data = place_of_tables(parser, options.data, is_there=True)
     if options.date and (options.first_date or options.last_date):
         parser.error("--date goes without --first-date and --last-date")
     if is_webdataset and videos:
@@ -119,10 +123,6 @@ def _export(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
         refuse_what_is_no_folder(parser, "--link" if options.link else "--copy", videos)
     if problem := why_not(options.out, is_folder=is_webdataset, force=options.force):
         parser.error(f"--out {options.out} {problem}")
-    try:
-        data = addressable(options.data)
-    except ValueError as error:
-        parser.error(str(error))
     summary = export(
         ExportRequest(
             data=data,

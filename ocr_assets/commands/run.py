@@ -14,7 +14,7 @@ from ocr_assets.commands.arguments import (
     day,
     filter_rule,
     parsed_day,
-    refuse_what_is_no_folder,
+    place_of_tables,
     today,
 )
 from ocr_assets.commands.exit_codes import SUCCEEDED
@@ -95,11 +95,10 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from ocr_assets.configured import configured, value_set
     from ocr_assets.resources.video_source import VideoSource
     from ocr_assets.runs import DayRequest, run_day
-    from ocr_assets.tables.partitioned import addressable
 
     if not is_object_url(options.source) and not Path(options.source).is_dir():
         parser.error(f"--source {options.source} is not a folder")
-    refuse_what_is_no_folder(parser, "--data", options.data)
+    data = place_of_tables(parser, options.data, is_there=False)
     if options.date is not None and options.date > today():
         parser.error(f"--date {options.date} is in the future")
     if options.date is not None and options.date < EARLIEST:
@@ -114,7 +113,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
         request = DayRequest(
             source=options.source,
-            data=addressable(options.data),
+            data=data,
             date=options.date or max((date for date in dates if date <= today()), default=today()),
             layout=options.layout or ("auto" if dates else "whole_folder"),
             sampling=_sampling(options),

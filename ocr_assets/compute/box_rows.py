@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -33,7 +32,7 @@ class PartOfBoxes:
         most_covered: Its most covered frames so far.
     """
 
-    def __init__(self, frames: Path) -> None:
+    def __init__(self, frames: str) -> None:
         """An empty one."""
         self.frames = frames
         self.rows: list[Row] = []
@@ -82,7 +81,7 @@ class RowsOfBoxes:
 
     def part(
         self,
-        path: Path,
+        path: str,
         frames: Sequence[Row],
         known: Mapping[str, Row],
         repeated: Collection[str],

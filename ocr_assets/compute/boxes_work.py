@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ocr_assets.ahead import ahead
 from ocr_assets.compute.box_rows import (
@@ -39,7 +38,7 @@ class BoxesUnit:
     """
 
     number: int
-    frames: Path
+    frames: str
     known: Places = field(default_factory=dict)
     repeated: Collection[str] = frozenset()
 

@@ -4,7 +4,6 @@ import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -42,7 +41,7 @@ class VideoToSample:
     video_id: str
     path: str
     state: str | None = None
-    sampled: tuple[tuple[dt.date, Path], ...] = ()
+    sampled: tuple[tuple[dt.date, str], ...] = ()
 
 
 @dataclass(frozen=True)

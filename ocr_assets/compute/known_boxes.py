@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ocr_assets.tables.storage_errors import UNREADABLE_PART
 # What is taken over: all that was found on the frame, and where and how fast.
 COLUMNS = ("boxes", "ocr_area_ratio", "union_area_ratio", "device", "milliseconds")
 
-Places = Mapping[Path, dt.date]
+Places = Mapping[str, dt.date]
 """Part files of `ocr_boxes`, and the day that each is of."""
 
 
@@ -39,7 +38,7 @@ class KnownBoxes:
     def __init__(
         self,
         table: PartitionedTable,
-        days: Mapping[dt.date, list[Path]],
+        days: Mapping[dt.date, list[str]],
         detection_key: str,
         frames: NDArray[np.uint64],
     ) -> None:
@@ -52,7 +51,7 @@ class KnownBoxes:
             detection_key: That of the boxes.
             frames: The `numbers_of` the day's frames, in ascending order, repetitions included.
         """
-        self._places: list[tuple[Path, dt.date]] = []
+        self._places: list[tuple[str, dt.date]] = []
         wanted = np.unique(frames)
         numbers = [np.empty(0, np.uint64)]
         places = [np.empty(0, np.uint32)]
@@ -74,7 +73,7 @@ class KnownBoxes:
         starts, ends = (np.searchsorted(frames, self._numbers, side) for side in _SIDES)
         self.count = int((ends - starts).sum())
 
-    def places(self, frames: NDArray[np.uint64]) -> dict[Path, dt.date]:
+    def places(self, frames: NDArray[np.uint64]) -> dict[str, dt.date]:
         """The part files to look into for some frames, by their numbers."""
         known = np.isin(self._numbers, frames)
         return dict(self._places[place] for place in np.unique(self._place_of[known]))
@@ -108,7 +107,7 @@ def read_boxes(
     return known
 
 
-def _good(table: PartitionedTable, path: Path, day: dt.date, detection_key: str) -> pl.LazyFrame:
+def _good(table: PartitionedTable, path: str, day: dt.date, detection_key: str) -> pl.LazyFrame:
     return table.scan_part(path, day).filter(
         pl.col("detection_key") == detection_key, pl.col("error").is_null()
     )

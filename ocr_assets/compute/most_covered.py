@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ocr_assets.ocr.boxes import TextBox
 
@@ -24,7 +23,7 @@ class CoveredFrame:
     ratio: float
     video_id: str
     frame_index: int
-    frames: Path
+    frames: str
     boxes: tuple[TextBox, ...]
 
 

@@ -3,7 +3,6 @@
 import datetime as dt
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -14,7 +13,7 @@ from ocr_assets.tables.storage_errors import UNREADABLE_PART
 
 PARTS_IN_MEMORY = 2  # a video's frames can lie on both sides of a border
 
-FramePlaces = Sequence[tuple[dt.date, Path]]
+FramePlaces = Sequence[tuple[dt.date, str]]
 """Part files of `sampled_frames`, in order, and the day that each is of."""
 
 
@@ -24,7 +23,7 @@ class FramesGoneError(Exception):
 
 def find_frames(
     table: PartitionedTable,
-    days: Mapping[dt.date, list[Path]],
+    days: Mapping[dt.date, list[str]],
     sampling_key: str,
     video_ids: Collection[str],
 ) -> dict[str, FramePlaces]:
@@ -58,7 +57,7 @@ class FrameParts:
     def __init__(self, table: PartitionedTable) -> None:
         """Nothing is read yet."""
         self._table = table
-        self._in_memory: dict[Path, pl.DataFrame] = {}
+        self._in_memory: dict[str, pl.DataFrame] = {}
 
     def rows(self, video_id: str, places: FramePlaces) -> Iterator[dict[str, Any]]:
         """A video's rows, without `date`, one by one.
@@ -82,7 +81,7 @@ class FrameParts:
             # Of earlier versions the status is null; what is reused has no error.
             yield from rows.with_columns(status=pl.lit(Status.OK)).iter_rows(named=True)
 
-    def _load(self, day: dt.date, path: Path) -> pl.DataFrame:
+    def _load(self, day: dt.date, path: str) -> pl.DataFrame:
         if path not in self._in_memory:
             while len(self._in_memory) >= PARTS_IN_MEMORY:
                 del self._in_memory[next(iter(self._in_memory))]
@@ -93,11 +92,11 @@ class FrameParts:
 def _of_day(
     table: PartitionedTable,
     day: dt.date,
-    paths: Sequence[Path],
+    paths: Sequence[str],
     sampling_key: str,
     video_ids: Collection[str],
 ) -> dict[str, FramePlaces]:
-    found: dict[str, list[tuple[dt.date, Path]]] = {}
+    found: dict[str, list[tuple[dt.date, str]]] = {}
     refused: set[str] = set()
     is_good = (pl.col("sampling_key") == sampling_key) & pl.col("error").is_null()
     for path in paths:

@@ -15,7 +15,7 @@ from ocr_assets.export.request import ExportError, ExportRequest, ExportSummary
 from ocr_assets.export.shards import has_webdataset, write_shards
 from ocr_assets.export.source_files import VideoLostError
 from ocr_assets.plain_text import printable
-from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.tables import tables_at
 from ocr_assets.tables.data_juicer import kept_line, rejected_line
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.schemas import KEEP
@@ -67,7 +67,7 @@ def export(request: ExportRequest, warn: Callable[[str], None]) -> ExportSummary
 
 class _Export:
     def __init__(self, request: ExportRequest, warn: Callable[[str], None]) -> None:
-        tables = Tables(root=str(request.data))
+        tables = tables_at(request.data)
         self.dates = _dates(tables.filtered_dataset, request)
         self.samples = 0
         self.left_out = 0

@@ -27,7 +27,7 @@ class ExportRequest:
     """What to export, and where to.
 
     Attributes:
-        data: The folder that holds the tables.
+        data: The folder that holds the tables, or its URL.
         out: The file, or with `webdataset` the folder, that is written or replaced.
         format: Its form.
         dates: The days; None: every one between the next two.
@@ -42,7 +42,7 @@ class ExportRequest:
         shard_bytes: A shard ends with the sample that brings it to this many bytes.
     """
 
-    data: Path
+    data: str | Path
     out: Path
     format: Format
     dates: Sequence[dt.date] | None = None

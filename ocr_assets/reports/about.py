@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from ocr_assets.tables.folder import Folder
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,12 @@ class About:
     reported: Mapping[str, Reported]
 
 
-def about_report(path: Path) -> About | None:
+def about_report(folder: Folder, name: str) -> About | None:
     """What a report says of itself; None if it is not there, or of an earlier version."""
-    if not path.is_file():
+    found = folder.read(name)
+    if found is None:
         return None
-    html = path.read_text("utf-8")
+    html = found.text
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     about = json.loads(data[1]).get("about") if data else None
     if about is None:

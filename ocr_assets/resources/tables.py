@@ -3,16 +3,19 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 import dagster as dg
 import dataframely as dy
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from ocr_assets.config_fields import DAY_SECONDS, number
+from ocr_assets.configured import configured
+from ocr_assets.object_storage import refuse_secrets
 from ocr_assets.partitions import run_dates
-from ocr_assets.tables.day_lock import days_locked
-from ocr_assets.tables.partitioned import ParquetCompression, PartitionedTable, addressable
+from ocr_assets.tables.folder import Folder, folder_at
+from ocr_assets.tables.partitioned import ParquetCompression, PartitionedTable
 from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, VideoManifest
 
 
@@ -22,7 +25,24 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
     A run has its days in them to itself: a second run of a day waits until the first has ended.
     """
 
-    root: str = Field(default="data", min_length=1, description="The folder that holds the tables.")
+    model_config = ConfigDict(hide_input_in_errors=True)  # storage_options may hold a mistake
+
+    root: str = Field(
+        default="data",
+        min_length=1,
+        description=(
+            "The folder that holds the tables, or a place in an object storage: "
+            "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix."
+        ),
+    )
+    storage_options: dict[str, str] = Field(
+        default={},
+        description=(
+            "What else has to be known of an object storage, as deltalake takes it: aws_region, "
+            "aws_endpoint_url, allow_http, timeout (30s unless set), max_retries (10) and so on. "
+            "No keys: those are found in the environment. Of no use for a folder."
+        ),
+    )
     wait_seconds: float = number(
         86_400,
         0,
@@ -59,8 +79,14 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
     @field_validator("root")
     @classmethod
     def _is_addressable(cls, root: str) -> str:
-        addressable(root)
+        folder_at(root)
         return root
+
+    @field_validator("storage_options")
+    @classmethod
+    def _is_no_secret(cls, options: dict[str, str]) -> dict[str, str]:
+        refuse_secrets(options)
+        return options
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
@@ -74,14 +100,19 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
         if run is None or log is None or not dates:
             yield self
             return
-        with days_locked(
-            addressable(self.root),
+        with self.folder.days_locked(
             dates,
             f"run {run.run_id[:8]}",
             wait_seconds=self.wait_seconds,
             say=log.info,
+            warn=log.error,
         ):
             yield self
+
+    @property
+    def folder(self) -> Folder:
+        """Where the tables are, and what goes with them."""
+        return folder_at(self.root, self.storage_options)
 
     @property
     def video_manifest(self) -> PartitionedTable:
@@ -109,5 +140,15 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
         days = self.retention_days
         retention = dt.timedelta(days) if days is not None else None
         return PartitionedTable(
-            self.root, name, schema, compression=compression, retention=retention
+            self.folder, name, schema, compression=compression, retention=retention
         )
+
+
+def tables_at(root: str | Path) -> Tables:
+    """Tables at another place than the code location's, with its settings otherwise.
+
+    Raises:
+        SettingError: A variable that sets them makes no sense.
+        pydantic.ValidationError: Delta cannot address the place.
+    """
+    return type(configured(Tables, "tables"))(root=str(root))

@@ -3,15 +3,13 @@
 import dataclasses
 import datetime as dt
 import json
-import os
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
+from ocr_assets.tables.folder import Folder
 from ocr_assets.tables.part import Part
-from ocr_assets.tables.replace_file import replace_file
 
 FOLDER = "_unfinished"  # Delta passes over what begins with an underscore
 # A note has all units, so that one a unit would take a time that grows with their square.
@@ -68,7 +66,7 @@ class Checkpoint:
 
     def __init__(
         self,
-        table: Path,
+        table: Folder,
         partition: str,
         writer_id: str,
         key: str | None,
@@ -94,10 +92,11 @@ class Checkpoint:
         self._key = key
         self._retention = retention
         self._is_shared = is_shared
-        self._path = table / FOLDER / f"{partition}-{writer_id}.json"
-        self._found: dict[Path, Note] = {}
+        self._name = f"{FOLDER}/{partition}-{writer_id}.json"
+        self._found: dict[str, Note] = {}
         self._last_sign: float | None = None
-        self._is_begun = False
+        self._is_noted = False
+        self._may_be_there = False  # a note that failed may be there all the same
         self._lock = threading.Lock()  # over what follows, and `units`
         self._next_note = 0.0  # by time.monotonic()
         self._delayed: threading.Timer | None = None
@@ -116,14 +115,13 @@ class Checkpoint:
             return
         self._last_sign = time.time()
         best: Units = {}
-        for path in sorted((self._table / FOLDER).glob(f"{self._partition}-*.json")):
-            note = read_note(path)
-            if note is None or note.key != self._key or self._is_late(note.written_at):
+        for name, note in read_notes(self._table, self._partition).items():
+            if note.key != self._key or self._is_late(note.written_at):
                 continue
             if any(part.name in committed for part in note.parts):
-                _write_ended(path, note.left_over, note.is_shared)
+                _write_ended(self._table, name, note.left_over, note.is_shared)
                 continue
-            self._found[path] = note
+            self._found[name] = note
             if len(note.units) > len(best) and self._are_whole(note.parts):
                 best = note.units
         if best:
@@ -132,7 +130,7 @@ class Checkpoint:
 
     def begin(self) -> None:
         """From here on there may be something to clean away."""
-        if not self._is_begun:
+        if not self._is_noted:
             self.note()
 
     def add(self, unit: int, parts: Sequence[Part]) -> None:
@@ -179,29 +177,30 @@ class Checkpoint:
 
     def end(self, left_over: Collection[str]) -> None:
         """The parts are in the table now, and what is left over waits to be cleaned away."""
-        _write_ended(self._path, left_over, self._is_shared)
-        for path, note in self._found.items():
-            _write_ended(path, (), note.is_shared)
+        _write_ended(self._table, self._name, left_over, self._is_shared)
+        for name, note in self._found.items():
+            _write_ended(self._table, name, (), note.is_shared)
 
     def remove(self) -> None:
         """There are no parts."""
         with self._lock:
             self._cancel_delayed()
-        if self._is_begun:
-            _write_ended(self._path, (), self._is_shared)
+        if self._may_be_there:
+            _write_ended(self._table, self._name, (), self._is_shared)
 
     def _note(self, left_over: Collection[str] = ()) -> None:
         self._cancel_delayed()
         now = time.time()
         if self._last_sign is not None and self._is_late(self._last_sign):
             raise WriterTooLateError(
-                f"no part of {self._partition} in {self._table} was finished for "
+                f"no part of {self._partition} in {self._table.uri} was finished for "
                 f"{(now - self._last_sign) / 86_400:.1f} days, so what was finished before may be "
                 "cleaned away by now"
             )
         began = time.monotonic()
-        _write(self._path, self._key, self.units, left_over, self._is_shared)
-        self._is_begun = True
+        self._may_be_there = True
+        _write(self._table, self._name, self._key, self.units, left_over, self._is_shared)
+        self._is_noted = True
         self._last_sign = now
         ended = time.monotonic()
         self._next_note = ended + TIMES_A_NOTE * (ended - began)
@@ -235,10 +234,8 @@ class Checkpoint:
 
         A part gets its name when it is on the disk, so that it cannot be torn.
         """
-        folder = self._table / self._partition
-        if not folder.is_dir():
-            return not parts
-        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+        found = self._table.entries(self._partition) if parts else []
+        sizes = {entry.name: entry.size_bytes for entry in found}
         return all(sizes.get(part.name) == part.size_bytes for part in parts)
 
 
@@ -247,16 +244,22 @@ def in_order(units: Units) -> list[Part]:
     return [part for unit in sorted(units) for part in units[unit]]
 
 
-def read_note(path: Path) -> Note | None:
+def read_notes(table: Folder, partition: str = "") -> dict[str, Note]:
+    """What the checkpoints of a table, or of one partition, say, by their names in its folder."""
+    names = [entry.name for entry in table.entries(FOLDER) if not entry.name.startswith(".")]
+    own = [name for name in names if name.startswith(partition) and name.endswith(".json")]
+    notes = {f"{FOLDER}/{name}": _read(table, f"{FOLDER}/{name}") for name in sorted(own)}
+    return {name: note for name, note in notes.items() if note is not None}
+
+
+def _read(table: Folder, name: str) -> Note | None:
     """What a checkpoint's file says; None if it is gone."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            written_at = os.fstat(file.fileno()).st_mtime
-            text = file.read()
-    except FileNotFoundError:
+    content = table.read(name)
+    if content is None:
         return None
+    written_at = content.modified_at
     try:
-        noted = json.loads(text)
+        noted = json.loads(content.text)
         left_over = [*map(str, noted["left_over"])]
         if "units" not in noted:  # of an earlier version: only the names of its parts are known
             names = [str(relative).rpartition("/")[2] for relative, _ in noted["parts"]]
@@ -270,7 +273,12 @@ def read_note(path: Path) -> Note | None:
 
 
 def _write(
-    path: Path, key: str | None, units: Units, left_over: Collection[str], is_shared: bool
+    table: Folder,
+    name: str,
+    key: str | None,
+    units: Units,
+    left_over: Collection[str],
+    is_shared: bool,
 ) -> None:
     noted = {
         "key": key,
@@ -278,12 +286,12 @@ def _write(
         "left_over": sorted(left_over),
         "is_shared": is_shared,
     }
-    with replace_file(path) as file:
+    with table.replaced_text(name) as file:
         json.dump(noted, file)
 
 
-def _write_ended(path: Path, left_over: Collection[str], is_shared: bool) -> None:
+def _write_ended(table: Folder, name: str, left_over: Collection[str], is_shared: bool) -> None:
     if left_over or is_shared:
-        _write(path, None, {}, left_over, is_shared)
+        _write(table, name, None, {}, left_over, is_shared)
     else:
-        path.unlink(missing_ok=True)
+        table.remove([name])

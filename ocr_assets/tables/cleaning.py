@@ -2,15 +2,12 @@
 
 import datetime as dt
 import time
-from pathlib import Path
-
-from deltalake import DeltaTable
 
 from ocr_assets.tables import checkpoint, delta_log
-from ocr_assets.tables.replace_file import remove_older
+from ocr_assets.tables.folder import Folder
 
 
-def clean(table: Path, retention: dt.timedelta) -> None:
+def clean(table: Folder, retention: dt.timedelta) -> None:
     """Deletes files that are in no version of a table that anybody can still be reading.
 
     The rule: a file goes when a checkpoint names it, or is of the writer that wrote it, and that
@@ -27,20 +24,16 @@ def clean(table: Path, retention: dt.timedelta) -> None:
     that have something to be deleted are looked into.
     """
     before = time.time() - retention.total_seconds()
-    remove_older((table / checkpoint.FOLDER).glob(".*"), before)
-    remove_older((table / delta_log.FOLDER).glob(delta_log.STAGED), before)
-    paths = (table / checkpoint.FOLDER).glob("*.json")
-    notes = {path: note for path in paths if (note := checkpoint.read_note(path)) is not None}
-    old = {path: note for path, note in notes.items() if note.written_at < before}
-    if not old:
+    table.remove_unfinished(delta_log.FOLDER, checkpoint.FOLDER, before)
+    if all(entry.modified_at >= before for entry in table.entries(checkpoint.FOLDER)):
         return
-    used = {name for path in notes.keys() - old.keys() for name in notes[path].names()}
+    notes = checkpoint.read_notes(table)
+    old = {name: note for name, note in notes.items() if note.written_at < before}
+    used = {name for place in notes.keys() - old.keys() for name in notes[place].names()}
     # After the checkpoints: what was committed meanwhile is in one still, or in the table already.
-    used |= delta_log.committed_names(DeltaTable(str(table)))
-    for path, note in old.items():
-        partition, _, writer_id = path.stem.rpartition("-")
-        folder = table / partition
-        own = {file.name for file in folder.glob(f"*{writer_id}*")}
-        for name in (own | note.names()) - used:
-            (folder / name).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+    used |= delta_log.committed_names(delta_log.opened(table))
+    for place, note in old.items():
+        partition, _, writer_id = place.rpartition("/")[2].removesuffix(".json").rpartition("-")
+        own = {entry.name for entry in table.entries(partition) if writer_id in entry.name}
+        table.remove(f"{partition}/{name}" for name in sorted((own | note.names()) - used))
+        table.remove([place])

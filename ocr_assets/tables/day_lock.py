@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -55,7 +56,7 @@ def days_locked(
             _take(lock, date, note, wait_seconds, say)
             stack.callback(lock.release)
             with replace_file(note) as file:
-                json.dump({"holder": f"{holder} ({_process()})", "since": time.time()}, file)
+                json.dump({"holder": f"{holder} ({process_name()})", "since": time.time()}, file)
         yield
 
 
@@ -90,11 +91,20 @@ def _take(
 def _holder(note: Path) -> str:
     try:
         found = json.loads(note.read_text())
-        since = dt.datetime.fromtimestamp(found["since"]).astimezone()
-        return f"{found['holder']}, since {since:%Y-%m-%d %H:%M:%S},"
+    except (OSError, ValueError):
+        found = {}
+    return held_by(found)
+
+
+def held_by(said: Any) -> str:
+    """Who holds a day and since when, by what its holder has written there."""
+    try:
+        since = dt.datetime.fromtimestamp(said["since"]).astimezone()
+        return f"{said['holder']}, since {since:%Y-%m-%d %H:%M:%S},"
     except (OSError, ValueError, KeyError, TypeError):
         return "another run"  # it has taken the lock and not said yet who it is
 
 
-def _process() -> str:
+def process_name() -> str:
+    """This process, for people to read."""
     return f"process {os.getpid()} on {socket.gethostname()}"

@@ -14,7 +14,6 @@ import polars as pl
 from deltalake.transaction import AddAction
 
 from ocr_assets.tables.delta_log import folder_of
-from ocr_assets.tables.replace_file import replaced
 
 if TYPE_CHECKING:
     from ocr_assets.tables.partitioned import PartitionedTable
@@ -98,36 +97,34 @@ class PartPlace:
         validated = self.table.schema.validate(dated, cast=True).drop("date")
         name = f"part-{unit:0{UNIT_DIGITS}d}-{piece:0{PIECE_DIGITS}d}"
         relative = f"{folder_of(self.date)}/{name}-{self.writer_id}-{uuid.uuid4().hex}.parquet"
-        path = self.table.path / relative
-        with self.errors_name_the_partition():
-            with replaced(path) as unfinished:
-                validated.write_parquet(
-                    unfinished,
-                    compression=self.table.compression,
-                    metadata={MADE_FROM: self.made_from} if self.made_from is not None else None,
-                    # Minima and maxima of binary columns would put whole images into the footer.
-                    statistics={
-                        "min": False,
-                        "max": False,
-                        "distinct_count": False,
-                        "null_count": True,
-                    },
-                )
+        folder = self.table.folder
+        with self.errors_name_the_partition(relative), folder.replaced(relative) as path:
+            validated.write_parquet(
+                path,
+                compression=self.table.compression,
+                metadata={MADE_FROM: self.made_from} if self.made_from is not None else None,
+                # Minima and maxima of binary columns would put whole images into the footer.
+                statistics={
+                    "min": False,
+                    "max": False,
+                    "distinct_count": False,
+                    "null_count": True,
+                },
+            )
             status = path.stat()
-        return Part(
-            relative,
-            unit,
-            piece,
-            validated.height,
-            status.st_size,
-            int(status.st_mtime * 1000),
-        )
+        modified_ms = int(status.st_mtime * 1000)
+        return Part(relative, unit, piece, validated.height, status.st_size, modified_ms)
 
     @contextlib.contextmanager
-    def errors_name_the_partition(self) -> Iterator[None]:
-        """What polars and deltalake say often has no path, or half of one."""
+    def errors_name_the_partition(self, name: str = "") -> Iterator[None]:
+        """What polars and deltalake say often has no path, or half of one.
+
+        Args:
+            name: What is worked on, relative to the table.
+        """
         try:
-            yield
+            with self.table.folder.errors(name):
+                yield
         except Exception as error:
-            error.add_note(f"(while {self.table.path} of {self.date} was being written)")
+            error.add_note(f"(while {self.table.uri} of {self.date} was being written)")
             raise

@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime as dt
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,27 +16,15 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from polars.exceptions import PanicException, PolarsError
 
 from ocr_assets.tables import delta_log
-from ocr_assets.tables.delta_log import committed_names, folder_of, sync_log
-from ocr_assets.tables.durable import make_folder, sync
+from ocr_assets.tables.delta_log import committed_names, folder_of
+from ocr_assets.tables.folder import Folder, folder_at
 from ocr_assets.tables.part import MADE_FROM
 from ocr_assets.tables.partition_writer import PartitionWriter, PartSize
-from ocr_assets.tables.storage_errors import UNREADABLE_PART, as_os_errors, reason
+from ocr_assets.tables.storage_errors import UNREADABLE_PART, reason
 from ocr_assets.tables.unit_writer import UnitWriter
 
 RETENTION = dt.timedelta(days=7)
 ParquetCompression = Literal["zstd", "uncompressed"]
-
-
-def addressable(root: str | Path) -> Path:
-    """The absolute path of a folder for tables.
-
-    Raises:
-        ValueError: Delta cannot address it.
-    """
-    path = Path(root).expanduser().absolute()
-    if "%" in str(path):
-        raise ValueError(f"{path} holds a %, which Delta takes for an encoded character")
-    return path
 
 
 class PartitionMissingError(LookupError):
@@ -79,7 +69,7 @@ class PartitionedTable:
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | Folder,
         name: str,
         schema: type[dy.Schema],
         *,
@@ -89,7 +79,7 @@ class PartitionedTable:
         """Names a table; nothing is touched until it is read or written.
 
         Args:
-            root: The folder that holds all tables.
+            root: The folder that holds all tables; with options, as `folder_at` gives it.
             name: The table's name, also its folder.
             schema: Its columns.
             compression: Parquet compression of the parts.
@@ -101,14 +91,14 @@ class PartitionedTable:
         """
         self.name = name
         self.schema = schema
-        self.path = addressable(root) / name
+        self.folder = (root if isinstance(root, Folder) else folder_at(root)).within(name)
         self.compression = compression
         self.retention = retention
 
     @property
     def uri(self) -> str:
         """Where the table is, as Delta readers take it."""
-        return str(self.path)
+        return self.folder.uri
 
     def scan(self, date: dt.date) -> pl.LazyFrame:
         """The rows of one day.
@@ -117,7 +107,7 @@ class PartitionedTable:
             PartitionMissingError: The day was never written.
             TableDamagedError: The table's log cannot be read; so for all that look into it.
         """
-        return self.scan_paths(self.parts(date), date)
+        return self.scan_names(self.parts(date), date)
 
     def scan_parts(self, date: dt.date) -> Iterator[pl.LazyFrame]:
         """The rows of one day, one part after the other, each small enough to hold in memory.
@@ -125,12 +115,12 @@ class PartitionedTable:
         Raises:
             PartitionMissingError: The day was never written.
         """
-        for path in self.parts(date):
-            yield self.scan_part(path, date)
+        for name in self.parts(date):
+            yield self.scan_part(name, date)
 
-    def scan_part(self, path: Path, date: dt.date) -> pl.LazyFrame:
+    def scan_part(self, name: str, date: dt.date) -> pl.LazyFrame:
         """The rows of one of `parts(date)`."""
-        return self.scan_paths([path], date)
+        return self.scan_names([name], date)
 
     @contextlib.contextmanager
     def reading(self, date: dt.date) -> Iterator[None]:
@@ -141,7 +131,7 @@ class PartitionedTable:
             OSError: The storage fails.
         """
         try:
-            with as_os_errors(self.path / folder_of(date)):
+            with self.folder.errors(folder_of(date)):
                 yield
         except (FileNotFoundError, PolarsError, PanicException) as error:
             damage = self._damage(date)
@@ -168,11 +158,11 @@ class PartitionedTable:
         """
         near = self.parts_near(date, days)
         return (
-            pl.concat([self.scan_paths(near[day], day) for day in sorted(near)]) if near else None
+            pl.concat([self.scan_names(near[day], day) for day in sorted(near)]) if near else None
         )
 
-    def parts_near(self, date: dt.date, days: int) -> dict[dt.date, list[Path]]:
-        """The part files of the same partitions, nearest day first, the earlier one of two.
+    def parts_near(self, date: dt.date, days: int) -> dict[dt.date, list[str]]:
+        """The parts of the same partitions, nearest day first, the earlier one of two.
 
         Their names come from the table's log: whether the files are still there is not looked at.
         """
@@ -187,12 +177,12 @@ class PartitionedTable:
         for uri in uris:
             names.setdefault(_day_of(uri), []).append(PurePosixPath(uri).name)
         return {
-            day: [self.path / folder_of(day) / name for name in sorted(names[day])]
+            day: [f"{folder_of(day)}/{name}" for name in sorted(names[day])]
             for day in sorted(names, key=lambda day: (abs(day - date), day))
         }
 
-    def parts(self, date: dt.date) -> list[Path]:
-        """The part files of one day, in the order they were written.
+    def parts(self, date: dt.date) -> list[str]:
+        """The parts of one day, in the order of their rows, by their names in the table's folder.
 
         Raises:
             PartitionMissingError: The day was never written.
@@ -201,7 +191,7 @@ class PartitionedTable:
             names = committed_names(table, date) if table else set()
         if not names:
             raise self._missing(date)
-        return [self.path / folder_of(date) / name for name in sorted(names)]
+        return [f"{folder_of(date)}/{name}" for name in sorted(names)]
 
     def dates(self) -> list[dt.date]:
         """The days that were written, in order; none if the table is not there."""
@@ -242,7 +232,11 @@ class PartitionedTable:
         try:
             with self.reading(date):
                 first, *_ = self.parts(date)
-                return pl.read_parquet_metadata(first).get(MADE_FROM)
+                return pl.read_parquet_metadata(
+                    self.folder.address(first),
+                    storage_options=self.folder.scan_options,
+                    credential_provider=None,
+                ).get(MADE_FROM)
         except (PartitionMissingError, TableDamagedError):
             return None
 
@@ -278,21 +272,26 @@ class PartitionedTable:
 
     def _damage(self, date: dt.date) -> str | None:
         """The first part of a day that cannot be read by itself, and why; None if there is none."""
-        for path in self.parts(date):
+        there = {entry.name for entry in self.folder.entries(folder_of(date))}
+        for name in self.parts(date):
+            if name.rpartition("/")[2] not in there:
+                return f"{self.folder.address(name)}: {os.strerror(errno.ENOENT)}"
+        for name in self.parts(date):
             try:
-                self.scan_part(path, date).collect()
+                with self.folder.errors(name):
+                    self.scan_part(name, date).collect()
             except UNREADABLE_PART as error:
-                return f"{path}: {reason(error)}"
+                return f"{self.folder.address(name)}: {reason(error)}"
         return None
 
     @contextlib.contextmanager
     def _log(self) -> Iterator[DeltaTable | None]:
         """The table as its log, which is read in the block, has it; None if it is not there."""
-        log = self.path / delta_log.FOLDER
         try:
-            with as_os_errors(log):
-                yield DeltaTable(self.uri) if DeltaTable.is_deltatable(self.uri) else None
+            with self.folder.errors(delta_log.FOLDER):
+                yield delta_log.found(self.folder)
         except DeltaError as error:
+            log = self.folder.address(delta_log.FOLDER)
             raise TableDamagedError(
                 f"{self.name} cannot be read: {log}: {reason(error)}; restore that folder, or move "
                 f"it away and materialise all days of {self.name} again"
@@ -303,7 +302,7 @@ class PartitionedTable:
         with self._log() as found:
             table = found
         if table is None:
-            make_folder(self.path)
+            self.folder.make()
             try:
                 DeltaTable.create(
                     self.uri,
@@ -311,14 +310,14 @@ class PartitionedTable:
                     partition_by=["date"],
                     mode="ignore",
                     description=(self.schema.__doc__ or "").strip().partition("\n")[0],
+                    storage_options=self.folder.options,
                 )
             except CommitFailedError:
-                if not DeltaTable.is_deltatable(self.uri):
+                if delta_log.found(self.folder) is None:
                     raise
                 # Another process created it in the same moment.
-            sync(self.path)
-            sync_log(self.path, since=-1)
-            table = DeltaTable(self.uri)
+            self.folder.settle(delta_log.FOLDER, since=-1)
+            table = delta_log.opened(self.folder)
         return self._with_new_columns(table)
 
     def _with_new_columns(self, table: DeltaTable) -> DeltaTable:
@@ -332,20 +331,27 @@ class PartitionedTable:
         try:
             table.alter.add_columns(new)
         except CommitFailedError:
-            table = DeltaTable(self.uri)
+            table = delta_log.opened(self.folder)
             if not {field.name for field in new} <= {field.name for field in table.schema().fields}:
                 raise
             # Another process added them in the same moment.
-        sync_log(self.path, since)
+        self.folder.settle(delta_log.FOLDER, since)
         return table
 
-    def scan_paths(self, paths: list[Path], date: dt.date) -> pl.LazyFrame:
-        """The rows of part files of one day, at least one, committed or not.
+    def scan_names(self, names: list[str], date: dt.date) -> pl.LazyFrame:
+        """The rows of parts of one day, at least one, committed or not.
 
         Columns that the schema has gained since a part was written are null in it.
         """
         columns = self.schema.create_empty().drop("date").schema
-        rows = pl.scan_parquet(paths, glob=False, schema=columns, missing_columns="insert")
+        rows = pl.scan_parquet(
+            [self.folder.address(name) for name in names],
+            glob=False,
+            schema=columns,
+            missing_columns="insert",
+            storage_options=self.folder.scan_options,
+            credential_provider=None,  # else polars takes boto3 where that happens to be there
+        )
         return rows.select(pl.lit(date).alias("date"), pl.all())
 
 

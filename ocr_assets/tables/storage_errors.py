@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 from deltalake.exceptions import DeltaError
 
+from ocr_assets.object_storage_errors import ObjectStorageError, in_own_words
+
 # What polars raises where a part file is missing, torn or something else.
 UNREADABLE_PART = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
@@ -54,6 +56,9 @@ def plain(text: str) -> str:
 
 def reason(error: BaseException) -> str:
     """What is wrong, in a line."""
+    error = in_own_words(error)
+    if isinstance(error, ObjectStorageError):
+        return str(error)
     code = os_error(error)
     if code is not None:
         return os.strerror(code)

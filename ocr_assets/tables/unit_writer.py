@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ocr_assets.tables.checkpoint import Checkpoint, in_order
 from ocr_assets.tables.cleaning import clean
-from ocr_assets.tables.delta_log import committed_names, folder_of, sync_log
+from ocr_assets.tables.delta_log import FOLDER, committed_names, folder_of, opened
 from ocr_assets.tables.part import Part, PartPlace
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class UnitWriter:
         self._since = -1
         self._may_be_committed = False
         self._checkpoint = Checkpoint(
-            table.path, folder_of(date), writer_id, key, table.retention, is_shared=is_shared
+            table.folder, folder_of(date), writer_id, key, table.retention, is_shared=is_shared
         )
 
     @property
@@ -105,7 +105,7 @@ class UnitWriter:
             self._since = table.version()
             self._seen_version = table.transaction_version(self._fence)
             if self._table.retention is not None:
-                clean(self._table.path, self._table.retention)
+                clean(self._table.folder, self._table.retention)
             self._checkpoint.find(committed_names(table, self._date))
         self.row_count = sum(part.rows for part in self.parts)
         return self
@@ -156,8 +156,8 @@ class UnitWriter:
 
     def resumed(self, *columns: str) -> pl.DataFrame:
         """Columns of the rows in the parts so far, in order."""
-        paths = [self._table.path / part.relative for part in self.parts]
-        rows = self._table.scan_paths(paths, self._date) if paths else self._table.no_rows()
+        names = [part.relative for part in self.parts]
+        rows = self._table.scan_names(names, self._date) if names else self._table.no_rows()
         return rows.select(columns).collect()
 
     def ensure_it_stands(self) -> None:
@@ -166,7 +166,8 @@ class UnitWriter:
         Raises:
             PartitionConflictError: Another writer has replaced the partition since.
         """
-        version = DeltaTable(self._table.uri).transaction_version(self._fence)
+        with self._place.errors_name_the_partition():
+            version = opened(self._table.folder).transaction_version(self._fence)
         if version != self._seen_version:
             raise PartitionConflictError(
                 f"{self._table.name} {self._date} was replaced by another run right after this one "
@@ -182,8 +183,8 @@ class UnitWriter:
         """
         if self._table.retention is None:
             return set()
-        folder = self._table.path / folder_of(self._date)
-        return {path.name for path in folder.iterdir()} - {part.name for part in self.parts}
+        there = {entry.name for entry in self._table.folder.entries(folder_of(self._date))}
+        return there - {part.name for part in self.parts}
 
     def _commit(self) -> None:
         """One transaction: out with the partition's old parts, in with the new ones.
@@ -199,11 +200,10 @@ class UnitWriter:
             part.add_action(self._date) for part in self.parts
         ]
         for attempt in range(COMMIT_ATTEMPTS):
-            table = DeltaTable(self._table.uri)
+            table = opened(self._table.folder)
             version = table.transaction_version(self._fence)
             if version != self._seen_version:
                 if attempt > 0 and self._is_committed(table):
-                    self._seen_version = version
                     break  # the attempt before failed only after it had taken effect
                 raise PartitionConflictError(
                     f"{self._table.name} {self._date} was replaced by another run while this one "
@@ -220,13 +220,17 @@ class UnitWriter:
                         app_transactions=[Transaction(self._fence, (version or 0) + 1)]
                     ),
                 )
-                self._seen_version = (version or 0) + 1
                 break
             except CommitFailedError:
                 if attempt + 1 == COMMIT_ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0.01, 0.05 * (attempt + 1)))
-        sync_log(self._table.path, self._since)
+            except (OSError, DeltaError):
+                if not self._is_committed(opened(self._table.folder)):
+                    raise
+                break  # the answer was lost, and not the commit
+        self._seen_version = (self._seen_version or 0) + 1
+        self._table.folder.settle(FOLDER, self._since)
         self._checkpoint.end(left_over)
 
     def _is_committed(self, table: DeltaTable) -> bool:
@@ -240,9 +244,11 @@ class UnitWriter:
             except Exception as error:
                 because.add_note(f"(what was finished last will be done again: {error})")
             return
-        if self._may_be_committed and self._is_committed(DeltaTable(self._table.uri)):
-            return  # the commit failed after it had taken effect
-        folder = self._table.path / folder_of(self._date)
-        for path in folder.glob(f"*{self._place.writer_id}*"):
-            path.unlink(missing_ok=True)
-        self._checkpoint.remove()
+        with self._place.errors_name_the_partition():
+            if self._may_be_committed and self._is_committed(opened(self._table.folder)):
+                return  # the commit failed after it had taken effect
+            partition, folder = folder_of(self._date), self._table.folder
+            there = [entry.name for entry in folder.entries(partition)]
+            own = [name for name in there if self._place.writer_id in name]
+            folder.remove(f"{partition}/{name}" for name in own)
+            self._checkpoint.remove()

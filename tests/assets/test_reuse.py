@@ -158,6 +158,6 @@ def test_part_files_that_are_gone_are_done_without(bench: Bench) -> None:
         bench.write(day, "a", numbered(3))
     bench.run(DAY)
     table = Tables(root=str(bench.data)).ocr_boxes
-    shutil.rmtree(table.path / f"date={DAY}")
+    shutil.rmtree(Path(table.uri) / f"date={DAY}")
     assert bench.run(NEXT_DAY)["frames_reused"] == 0
     assert len(bench.shown) == 6

@@ -11,6 +11,7 @@ from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.resources.tables import Tables
 from tests.clips import numbered, write_video
+from tests.part_files import part_files
 from tests.pipeline import DAY, MUCH_LATER, NEXT_DAY, materialize_day, rows
 
 
@@ -88,7 +89,7 @@ def test_a_part_file_that_is_gone_or_torn_means_decoding(
 ) -> None:
     sample(folders, DAY, part_max_frames=2)
     before = without_date(folders, DAY)
-    damage(Tables(root=str(folders[1])).sampled_frames.parts(dt.date.fromisoformat(DAY))[1])
+    damage(part_files(Tables(root=str(folders[1])).sampled_frames, dt.date.fromisoformat(DAY))[1])
     assert sample(folders, NEXT_DAY, decode_workers=1)["videos_reused"] == 0
     ids = {row["video_id"] for row in before}
     assert [row for row in without_date(folders, NEXT_DAY) if row["video_id"] in ids] == before

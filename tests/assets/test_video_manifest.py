@@ -14,6 +14,7 @@ from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
 from ocr_assets.video.source_file import SETTLED_SECONDS
 from tests.clips import numbered, write_video
+from tests.part_files import part_files
 from tests.pipeline import DAY, materialize_day, rows
 
 PLANTED = "0" * 32
@@ -34,7 +35,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def plant(data: Path) -> None:
     """Gives every video of the manifest an id that it has not, which shows where it is taken."""
-    (part,) = Tables(root=str(data)).video_manifest.parts(dt.date.fromisoformat(DAY))
+    (part,) = part_files(Tables(root=str(data)).video_manifest, dt.date.fromisoformat(DAY))
     pl.read_parquet(part).with_columns(video_id=pl.lit(PLANTED)).write_parquet(part)
 
 

@@ -139,7 +139,7 @@ def test_dragging_the_threshold_of_the_days_report_counts_what_its_table_says(
     samples = pl.scan_delta(str(root / "data" / "filtered_dataset")).filter(
         pl.col("date") == dt.date.fromisoformat(YESTERDAY)
     )
-    path = coverage_report(root / "data", dt.date.fromisoformat(YESTERDAY))
+    path = root / "data" / coverage_report(dt.date.fromisoformat(YESTERDAY))
     with open_report(open_page, path, "report of the day", FilterRule()) as report:
         for text in ("0.4", "0.05"):
             report.drag("high", text)

@@ -16,6 +16,7 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.runs import RunFailedError, refilter_day
 from ocr_assets.tables.partitioned import PartitionedTable
 from tests.faults import Fault, build
+from tests.part_files import part_files
 from tests.pipeline import DAY
 from tests.written_day import covering, write_day
 
@@ -32,19 +33,19 @@ def data(tmp_path: Path) -> Path:
 
 
 def truncate_a_part(table: PartitionedTable) -> Path:
-    (part,) = table.parts(DATE)
+    (part,) = part_files(table, DATE)
     part.write_bytes(part.read_bytes()[:500])
     return part
 
 
 def remove_a_part(table: PartitionedTable) -> Path:
-    (part,) = table.parts(DATE)
+    (part,) = part_files(table, DATE)
     part.unlink()
     return part
 
 
 def spoil_the_log(table: PartitionedTable) -> Path:
-    log = table.path / "_delta_log"
+    log = Path(table.uri) / "_delta_log"
     (log / f"{0:020}.json").write_text("garbage")
     return log
 

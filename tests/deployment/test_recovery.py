@@ -16,6 +16,7 @@ from ocr_assets.resources.tables import Tables
 from tests.deployment import Deployment, kill_tree, wait_until
 from tests.deployment.conftest import MakeDays
 from tests.fake_nvml import GIB, FakeNvml
+from tests.part_files import part_files
 from tests.pipeline import materialize_day, rows
 
 pytestmark = pytest.mark.slow
@@ -76,7 +77,7 @@ def assert_taken_up(
     said = deployment.messages(retry["runId"])
     assert f"{FRAMES * len(done)} of {FRAMES * CLIPS} frames were done by an earlier try" in said
     assert 'Started execution of step "sampled_frames"' not in said
-    parts = Tables(root=str(data)).ocr_boxes.parts(dt.date.fromisoformat(DAY))
+    parts = part_files(Tables(root=str(data)).ocr_boxes, dt.date.fromisoformat(DAY))
     assert [part.name for part in parts][: len(done)] == done
     # Each part's name ends in its writer's: those of the killed run, then those of its retry.
     writers = Counter(part.stem.rpartition("-")[2] for part in parts)

@@ -34,7 +34,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kept(data: Path) -> tuple[int, int]:
     """How many samples the table keeps, and how many the file."""
-    file = kept_jsonl(data, dt.date.fromisoformat(DAY))
+    file = data / kept_jsonl(dt.date.fromisoformat(DAY))
     in_table = [row for row in rows(data, "filtered_dataset") if row["verdict"] == KEEP]
     return len(in_table), len(file.read_text().splitlines())
 

@@ -17,11 +17,12 @@ import pytest
 
 from ocr_assets.demo import Line
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.checkpoint import FOLDER, read_note
+from ocr_assets.tables.checkpoint import read_notes
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.video.source_file import SETTLED_SECONDS
 from tests.clips import text_picture, write_video
 from tests.faults import Fault
+from tests.part_files import part_files
 from tests.pipeline import DAY, materialize_day, rows
 
 pytestmark = pytest.mark.slow
@@ -102,10 +103,10 @@ def without_times(data: Path, table: str) -> list[dict[str, Any]]:
 
 def parts(table: PartitionedTable) -> list[Path]:
     """The parts that a killed run has finished: those in the table, or else those noted down."""
-    notes = map(read_note, (table.path / FOLDER).glob("*.json"))
-    unfinished = [table.path / part.relative for note in notes if note for part in note.parts]
+    notes = read_notes(table.folder).values()
+    unfinished = [Path(table.uri) / part.relative for note in notes for part in note.parts]
     try:
-        return unfinished or table.parts(DATE)
+        return unfinished or part_files(table, DATE)
     except PartitionMissingError:
         return []
 
@@ -180,12 +181,12 @@ def assert_the_next_run_ends_it(day: Day, data: Path) -> None:
     if frames_committed:
         assert said["sampled_frames"]["videos_reused"] == CLIPS
     else:
-        assert frames_before <= {part.name for part in tables.sampled_frames.parts(DATE)}
+        assert frames_before <= {part.name for part in part_files(tables.sampled_frames, DATE)}
     print(f"{len(frames_before)} parts of frames, {len(boxes_before)} frames with boxes were there")
 
 
 def is_committed(table: PartitionedTable) -> bool:
     try:
-        return bool(table.parts(DATE))
+        return bool(part_files(table, DATE))
     except PartitionMissingError:
         return False

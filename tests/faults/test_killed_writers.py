@@ -8,17 +8,17 @@ from signal import SIGKILL
 
 import pytest
 
-from ocr_assets.tables.checkpoint import FOLDER, read_note
+from ocr_assets.tables.checkpoint import read_notes
 from tests.faults import Fault, Forks
-from tests.faults.work import KEY, NEW, OLD, clean_up, committed, files, numbers, write
+from tests.faults.work import KEY, NEW, OLD, clean_up, committed, files, numbers, table, write
 
 Written = dict[str, tuple[int, int]]
 
 
 def finished_parts(root: Path) -> Written:
     """The parts that the killed process noted as finished."""
-    notes = map(read_note, (root / "numbers" / FOLDER).glob("*.json"))
-    return written(root, [part.relative for note in notes if note for part in note.parts])
+    notes = read_notes(table(root).folder).values()
+    return written(root, [part.relative for note in notes for part in note.parts])
 
 
 def written(root: Path, names: Iterable[str]) -> Written:

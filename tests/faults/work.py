@@ -13,6 +13,7 @@ import polars as pl
 from ocr_assets.tables.cleaning import clean
 from ocr_assets.tables.partition_writer import PartitionWriter
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
+from tests.part_files import part_files
 
 DAY = dt.date(2026, 1, 5)
 OLD, NEW, OTHER = [1, 2], [10, 11], [20, 21]
@@ -71,7 +72,7 @@ def read(root: Path) -> list[int]:
 
 def clean_up(root: Path) -> None:
     """As if everything were older than the retention."""
-    clean(table(root).path, dt.timedelta(0))
+    clean(table(root).folder, dt.timedelta(0))
 
 
 def files(root: Path) -> set[str]:
@@ -83,7 +84,7 @@ def files(root: Path) -> set[str]:
 def committed(root: Path) -> set[str]:
     """Of these the parts that readers see."""
     try:
-        return {f"{path.parent.name}/{path.name}" for path in table(root).parts(DAY)}
+        return {f"{path.parent.name}/{path.name}" for path in part_files(table(root), DAY)}
     except PartitionMissingError:
         return set()
 

@@ -7,6 +7,7 @@ writes them anew between their marks, `<!-- settings -->` and `<!-- end of setti
 
 import argparse
 import inspect
+import json
 import re
 import types
 import typing
@@ -136,6 +137,8 @@ def _plain(value: Any) -> str:
     """A value as it stands in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return json.dumps(value)
     if isinstance(value, list):
         return f"[{', '.join(map(_plain, value))}]"
     return f"{value:.12g}" if isinstance(value, float) else str(value)

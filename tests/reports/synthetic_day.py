@@ -24,7 +24,7 @@ from ocr_assets.reasons import Fault, Status
 from ocr_assets.resources.tables import Tables
 from ocr_assets.settings import coverage_report as report_path
 from ocr_assets.tables.box_columns import boxes_column
-from ocr_assets.tables.partitioned import PartitionedTable, addressable
+from ocr_assets.tables.partitioned import PartitionedTable
 from ocr_assets.tables.schemas import FilteredDataset
 from ocr_assets.verdicts import rule_text
 from ocr_assets.video.images import encode_image
@@ -112,7 +112,7 @@ class SyntheticDay:
     def report(self) -> Path:
         """The report, made by the asset."""
         self._materialize(coverage_report)
-        return report_path(addressable(self.tables.root), DATE)
+        return Path(self.tables.root).absolute() / report_path(DATE)
 
     def dataset(self) -> pl.DataFrame:
         """The rows of `filtered_dataset`."""

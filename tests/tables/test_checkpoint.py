@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocr_assets.tables.checkpoint import FOLDER, read_note
+from ocr_assets.tables.checkpoint import read_notes
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.unit_writer import PartitionConflictError
+from tests.part_files import part_files
 from tests.tables.test_partitioned import (
     MONDAY,
     TUESDAY,
@@ -52,8 +53,8 @@ def interrupted(
 
 def checkpoints(table: PartitionedTable) -> list[Path]:
     """Those that somebody could go on from."""
-    found = {path: read_note(path) for path in (table.path / FOLDER).glob("*")}
-    return [path for path, note in found.items() if note is None or note.key is not None]
+    found = read_notes(table.folder)
+    return [Path(table.uri) / name for name, note in found.items() if note.key is not None]
 
 
 def test_the_next_writer_with_the_key_begins_with_the_parts_of_the_interrupted_one(
@@ -179,7 +180,7 @@ def test_a_checkpoint_whose_part_is_missing_is_passed_over(table: PartitionedTab
 
 def test_a_table_that_was_moved_is_still_resumed(table: PartitionedTable, tmp_path: Path) -> None:
     interrupted(table, 0, 1)
-    table.path.parent.rename(tmp_path / "elsewhere")
+    Path(table.uri).parent.rename(tmp_path / "elsewhere")
     moved = PartitionedTable(tmp_path / "elsewhere", "numbers", Numbers)
     with moved.replace(MONDAY, made_from=KEY) as writer:
         writer.append(rows(2))
@@ -256,7 +257,7 @@ def test_of_two_writers_with_one_key_the_slower_is_refused_and_the_table_is_whol
         slow.append(rows(1))
     assert numbers(table, MONDAY) == [0, 1]
     # What the slower one wrote stays: another may have resumed from it meanwhile.
-    assert files(table) > set(table.parts(MONDAY))
+    assert files(table) > set(part_files(table, MONDAY))
 
 
 def test_of_two_writers_with_one_key_the_faster_may_stop_without_harm_to_the_slower(
@@ -299,7 +300,7 @@ def test_of_two_processes_with_one_key_exactly_one_commits(tmp_path: Path) -> No
     codes = [process.exitcode for process in processes]
     assert sorted(codes, key=str) == [0, CONFLICT]
     assert numbers(table, MONDAY) == [0, 1, 10 + codes.index(0)]
-    assert files(table) > set(table.parts(MONDAY))
+    assert files(table) > set(part_files(table, MONDAY))
 
 
 def test_a_checkpoint_whose_parts_were_committed_is_not_resumed_from(

@@ -17,6 +17,7 @@ from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.partition_writer import PartitionWriter
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, replace_file
+from tests.part_files import part_files
 from tests.tables.test_partitioned import MONDAY, TUESDAY, Numbers, files, numbers, rows, write
 
 DAY_SECONDS = 86_400
@@ -30,7 +31,7 @@ def table(tmp_path: Path) -> PartitionedTable:
 
 def pass_days(table: PartitionedTable, days: float) -> None:
     """Everything in the table's folder becomes older by so many days."""
-    for path in [path for path in table.path.rglob("*") if path.is_file()]:
+    for path in [path for path in Path(table.uri).rglob("*") if path.is_file()]:
         then = path.stat().st_mtime - days * DAY_SECONDS
         os.utime(path, (then, then))
 
@@ -45,7 +46,7 @@ def abandoned(table: PartitionedTable, key: str | None, *parts: int) -> Partitio
 
 
 def notes(table: PartitionedTable) -> list[Path]:
-    return list((table.path / checkpoint.FOLDER).iterdir())
+    return list((Path(table.uri) / checkpoint.FOLDER).iterdir())
 
 
 @pytest.mark.parametrize("key", ["these frames", None])
@@ -53,14 +54,14 @@ def test_what_a_killed_writer_left_goes_when_it_is_old_whichever_day_is_written_
     table: PartitionedTable, key: str | None
 ) -> None:
     abandoned(table, key, 1, 2)
-    torn = table.path / "date=2026-01-05" / f".{next(iter(files(table))).name}.0123"
+    torn = Path(table.uri) / "date=2026-01-05" / f".{next(iter(files(table))).name}.0123"
     torn.touch()
     pass_days(table, 6.9)
     write(table, TUESDAY, 3)
     assert len(files(table)) == 3
     pass_days(table, 0.2)
     write(table, TUESDAY, 4)
-    assert not list((table.path / "date=2026-01-05").iterdir())
+    assert not list((Path(table.uri) / "date=2026-01-05").iterdir())
     assert [note for note in notes(table) if "2026-01-05" in note.name] == []
     with pytest.raises(PartitionMissingError):
         table.scan(MONDAY)
@@ -146,8 +147,8 @@ def test_without_a_retention_nothing_is_ever_deleted(tmp_path: Path) -> None:
 def test_temporary_files_of_killed_processes_go_when_they_are_old(table: PartitionedTable) -> None:
     write(table, MONDAY, 1)
     left = [
-        table.path / delta_log.FOLDER / "00000000000000000002.json#1",
-        table.path / checkpoint.FOLDER / ".date=2026-01-05-0123.json.4567",
+        Path(table.uri) / delta_log.FOLDER / "00000000000000000002.json#1",
+        Path(table.uri) / checkpoint.FOLDER / ".date=2026-01-05-0123.json.4567",
     ]
     for path in left:
         path.parent.mkdir(exist_ok=True)
@@ -209,5 +210,5 @@ def test_whatever_happens_readers_of_the_last_commit_see_its_rows_and_in_the_end
         with pytest.raises(KeyboardInterrupt), table.replace(MONDAY):
             raise KeyboardInterrupt
         assert (numbers(table, MONDAY), numbers(table, TUESDAY)) == ([100], [100])
-        assert files(table) == {*table.parts(MONDAY), *table.parts(TUESDAY)}
+        assert files(table) == {*part_files(table, MONDAY), *part_files(table, TUESDAY)}
         assert notes(table) == []

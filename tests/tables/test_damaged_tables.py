@@ -13,6 +13,7 @@ from ocr_assets.assets.failures import describe, may_be_retried
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.partitioned import PartitionedTable, TableDamagedError
 from ocr_assets.tables.storage_errors import as_os_errors
+from tests.part_files import part_files
 
 MONDAY, TUESDAY = dt.date(2026, 1, 5), dt.date(2026, 1, 6)
 
@@ -73,7 +74,7 @@ def numbers(table: PartitionedTable, date: dt.date) -> list[int]:
 def test_a_part_that_cannot_be_read_is_named_and_its_day_can_be_written_again(
     table: PartitionedTable, damage: Callable[[Path], None], problem: str
 ) -> None:
-    part = table.parts(MONDAY)[1]
+    part = part_files(table, MONDAY)[1]
     damage(part)
     with pytest.raises(TableDamagedError) as caught:
         numbers(table, MONDAY)
@@ -102,7 +103,7 @@ def test_a_part_that_cannot_be_read_is_named_and_its_day_can_be_written_again(
 def test_a_log_that_cannot_be_read_is_named_and_all_days_can_be_written_again(
     table: PartitionedTable, look: Callable[[PartitionedTable], object], text: str
 ) -> None:
-    log = table.path / "_delta_log"
+    log = Path(table.uri) / "_delta_log"
     (log / f"{0:020}.json").write_text(text)
     with pytest.raises(TableDamagedError) as caught:
         look(table)
@@ -112,7 +113,7 @@ def test_a_log_that_cannot_be_read_is_named_and_all_days_can_be_written_again(
         "; restore that folder, or move it away and materialise all days of numbers again"
     )
     assert "\n" not in said
-    log.rename(table.path.with_name("moved away"))
+    log.rename(Path(table.uri).with_name("moved away"))
     assert table.dates() == []
     write(table, MONDAY)
     assert numbers(table, MONDAY) == [0, 1, 2]
@@ -127,7 +128,7 @@ def test_rows_that_cannot_be_read_are_made_from_nothing_that_is_known(
     table: PartitionedTable,
 ) -> None:
     assert table.made_from(MONDAY) == "these"
-    truncate(table.parts(MONDAY)[0])
+    truncate(part_files(table, MONDAY)[0])
     assert table.made_from(MONDAY) is None
 
 

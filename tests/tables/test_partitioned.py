@@ -50,7 +50,7 @@ def numbers(table: PartitionedTable, date: dt.date) -> list[int]:
 
 
 def files(table: PartitionedTable) -> set[Path]:
-    return set(table.path.glob("date=*/*.parquet"))
+    return set(Path(table.uri).glob("date=*/*.parquet"))
 
 
 def test_a_partition_is_replaced_and_the_others_stay(table: PartitionedTable) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ocr_assets.tables.checkpoint import FOLDER, NOTED_AT_ONCE, Note, read_note
+from ocr_assets.tables.checkpoint import FOLDER, NOTED_AT_ONCE, Note, read_notes
 from ocr_assets.tables.part import Part, PartPlace
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.unit_writer import PartitionConflictError, UnitWriter
+from tests.part_files import part_files
 from tests.tables.test_cleaning import pass_days
 from tests.tables.test_partitioned import (
     MONDAY,
@@ -57,8 +58,7 @@ def interrupted(table: PartitionedTable, *units: int) -> None:
 
 
 def notes(table: PartitionedTable) -> list[Note]:
-    found = map(read_note, (table.path / FOLDER).glob("*.json"))
-    return [note for note in found if note is not None]
+    return [*read_notes(table.folder).values()]
 
 
 def _unit_of_two(place: PartPlace, unit: int) -> list[Part]:
@@ -82,7 +82,7 @@ def test_parts_of_other_processes_are_committed_in_the_order_of_their_units(
     assert numbers(table, MONDAY) == [0, 1, 10, 11, 20, 21, 30, 31]
     assert writer.row_count == 8
     assert table.made_from(MONDAY) == KEY
-    assert files(table) == set(table.parts(MONDAY))
+    assert files(table) == set(part_files(table, MONDAY))
 
 
 def test_of_two_attempts_at_a_unit_the_one_that_was_added_is_in_the_table(
@@ -92,10 +92,10 @@ def test_of_two_attempts_at_a_unit_the_one_that_was_added_is_in_the_table(
         lost = writer.place.write(0, rows(1))
         add(writer, 0, [1])
     assert numbers(table, MONDAY) == [1]
-    assert table.path / lost.relative in files(table)
+    assert Path(table.uri) / lost.relative in files(table)
     pass_days(table, 8)
     write(table, TUESDAY, 2)
-    assert table.path / lost.relative not in files(table)
+    assert Path(table.uri) / lost.relative not in files(table)
     assert numbers(table, MONDAY) == [1]
 
 
@@ -173,14 +173,14 @@ def test_a_part_that_comes_when_the_writer_is_gone_is_seen_by_nobody_and_goes_wh
     assert len(files(table)) == 3
     pass_days(table, 8)
     write(table, TUESDAY, 2)
-    assert files(table) == {*table.parts(MONDAY), *table.parts(TUESDAY)}
+    assert files(table) == {*part_files(table, MONDAY), *part_files(table, TUESDAY)}
 
 
 def test_a_note_of_an_earlier_version_is_not_gone_on_from_and_its_parts_go_when_they_are_old(
     table: PartitionedTable,
 ) -> None:
     interrupted(table, 0, 1)
-    (path,) = (table.path / FOLDER).glob("*.json")
+    (path,) = (Path(table.uri) / FOLDER).glob("*.json")
     parts = [(part.relative, part.rows) for part in notes(table)[0].parts]
     path.write_text(json.dumps({"key": f"rows of {KEY}", "parts": parts, "left_over": []}))
     with table.replace(MONDAY, made_from=KEY) as writer:
@@ -189,7 +189,7 @@ def test_a_note_of_an_earlier_version_is_not_gone_on_from_and_its_parts_go_when_
     assert numbers(table, MONDAY) == [5]
     pass_days(table, 8)
     write(table, TUESDAY, 2)
-    assert files(table) == {*table.parts(MONDAY), *table.parts(TUESDAY)}
+    assert files(table) == {*part_files(table, MONDAY), *part_files(table, TUESDAY)}
 
 
 def test_of_two_writers_of_one_empty_partition_one_commits(table: PartitionedTable) -> None:
@@ -241,8 +241,8 @@ def test_rows_and_size_of_a_day_are_known_from_the_log_alone(table: PartitionedT
         for number in range(3):
             writer.append(rows(number))
     write(table, TUESDAY, 7)
-    sizes = [path.stat().st_size for path in table.parts(MONDAY)]
-    for path in table.parts(MONDAY):
+    sizes = [path.stat().st_size for path in part_files(table, MONDAY)]
+    for path in part_files(table, MONDAY):
         path.unlink()
     stored = table.stored(MONDAY)
     assert (stored.files, stored.rows, stored.bytes) == (2, 3, sum(sizes))
