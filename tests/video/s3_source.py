@@ -108,7 +108,7 @@ def s3_server() -> Iterator[S3Source]:
             "aws_endpoint_url": f"http://127.0.0.1:{proxy.server_port}",
             "aws_allow_http": "true",
             "max_retries": "6",
-            "retry_timeout": "20",
+            "retry_timeout": "20s",
         }
         try:
             yield source
