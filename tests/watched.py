@@ -15,6 +15,7 @@ from ocr_assets import settings
 from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.automation import late_videos
 from ocr_assets.definitions import defs
+from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
@@ -60,7 +61,12 @@ class Watched:
         assert dg.materialize(
             assets,
             partition_key=day,
-            resources={"video_source": self.source, "decoder": VideoDecoder(), "tables": tables},
+            resources={
+                "video_source": self.source,
+                "compute": ComputeResource(),
+                "decoder": VideoDecoder(),
+                "tables": tables,
+            },
             instance=self.instance,
         ).success
 

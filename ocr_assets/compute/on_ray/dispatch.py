@@ -21,10 +21,18 @@ DEATHS = (
     ray.exceptions.ObjectLostError,
 )
 
-Unit = TypeVar("Unit")
+Unit = TypeVar("Unit", bound="Numbered")
 Result = TypeVar("Result")
-Given = TypeVar("Given")
+Given = TypeVar("Given", bound="Numbered")
 Came = TypeVar("Came", covariant=True)
+
+
+class Numbered(Protocol):
+    """A unit of work."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the day."""
 
 
 class WorkerDiedError(Exception):
@@ -157,7 +165,7 @@ class Dispatch(Generic[Unit, Result]):
             one.died |= {who}
             if one.begun >= self._max_tries:
                 reason = f"what worked on it died {one.begun} times, at last {who}: {death}"
-                self._say(f"{one.unit} is given up: {reason}")
+                self._say(f"unit {one.unit.number} is given up: {reason}")
                 return self._lost(one.unit, reason)
             self._say(f"{who} died, its work is done elsewhere: {death}")
         except Exception as error:
