@@ -3,8 +3,6 @@
 Each step of a day is a line of stations that every unit of work passes: the process that drives the
 step, the network, the storage, cores, GPUs. The simulation lets units through one by one; as many
 are under way as the engine allows. No failures, no waiting for room, all units alike.
-
-`python -m tests.benchmarks.cluster_model --costs FILE` takes the figures of the section `scale`.
 """
 
 import heapq

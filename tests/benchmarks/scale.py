@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from tests.benchmarks.apart import run_apart
-from tests.benchmarks.cluster_model import Cluster, Costs, forecast, nodes_that_help
+from tests.benchmarks.cluster_model import Cluster, Costs
+from tests.benchmarks.forecast import forecast_notes, forecast_table
 from tests.benchmarks.inputs import make_clips
 from tests.benchmarks.measure import paired_ratios, spread
 from tests.benchmarks.report import Section, Table, Target, milliseconds, seconds, times
@@ -34,8 +35,6 @@ IMAGE_BYTES = 0.75 * WIDTH * HEIGHT  # of real clips, on average, in lossless We
 GPU_FRAMES_A_SECOND = 300.0  # of that size on an H100, from images to boxes: README
 FRAMES_A_VIDEO = 3
 NODES, GPUS_A_NODE = (1, 8, 64), (1, 8)
-VIDEOS = 10_000_000
-HOUR, TERABYTE = 3600, 1e12
 
 
 def measure_scale(settings: Settings) -> Section:
@@ -77,11 +76,13 @@ def measure_scale(settings: Settings) -> Section:
             _bare_table(bare),
             _partition_table(tables["partitions"]),
             _log_table(tables["table"]),
-            _model_table(costs),
+            forecast_table(
+                costs, [Cluster(nodes, gpus) for gpus in GPUS_A_NODE for nodes in NODES]
+            ),
         ],
         targets=_targets(drivers, bare, tables["partitions"]),
         figures={**figures, "costs": asdict(costs)},
-        notes=_notes(costs),
+        notes=forecast_notes(costs),
     )
 
 
@@ -110,7 +111,7 @@ def costs_of(figures: dict[str, Any]) -> Costs:
     work, largest = figures["work"], figures["tables"]["partitions"][-1]
     waits = {int(count): each for count, each in figures["bare"]["wait_seconds"].items()}
     few, many = min(waits), max(waits)
-    driver_seconds = _seconds_a_unit(figures["drivers"], "ray", "thread_cpu_seconds")
+    driver_seconds = _growth(figures["drivers"], "ray", "thread_cpu_seconds")
     return Costs(
         video_bytes=work["clip_bytes"],
         frames_a_video=FRAMES_A_VIDEO,
@@ -127,10 +128,10 @@ def costs_of(figures: dict[str, Any]) -> Costs:
     )
 
 
-def _seconds_a_unit(drivers: Sequence[dict[str, Any]], engine: str, what: str) -> float:
+def _growth(drivers: Sequence[dict[str, Any]], engine: str, what: str) -> float:
     """Of each unit more: what a run takes that has nothing to do is left out."""
     fewest, *_, most = [each for each in drivers if each["engine"] == engine]
-    return (most[what] - fewest[what]) / (most["parts"] - fewest["parts"])
+    return float((most[what] - fewest[what]) / (most["parts"] - fewest["parts"]))
 
 
 def _work_table(work: dict[str, Any]) -> Table:
@@ -244,45 +245,6 @@ def _log_table(table: dict[str, Any]) -> Table:
     )
 
 
-def _model_table(costs: Costs) -> Table:
-    rows = []
-    for gpus_a_node in GPUS_A_NODE:
-        for nodes in NODES:
-            cluster = Cluster(nodes, gpus_a_node)
-            found = forecast(costs, cluster)
-            boxes = found.flows["ocr_boxes"]
-            rows.append(
-                [
-                    f"{nodes} x {gpus_a_node}",
-                    *(
-                        f"{flow.videos_a_second:.0f} ({flow.bottleneck})"
-                        for flow in found.flows.values()
-                    ),
-                    f"{boxes.busy['GPUs']:.0%}",
-                    f"{nodes_that_help(costs, cluster, 'ocr_boxes'):.0f}",
-                    f"{VIDEOS * found.seconds_a_video / HOUR:.1f} h",
-                    f"{VIDEOS / boxes.videos_a_second / HOUR * cluster.gpus:.0f}",
-                ]
-            )
-    example = Cluster(1, 1)
-    return Table(
-        "SIMULATED: videos a second of each step (what limits it), for nodes of "
-        f"{example.cores_a_gpu} cores a GPU, {example.network_bytes_a_second / 1e9:.0f} GB/s each, "
-        f"and a storage of {example.storage_bytes_a_second / 1e9:.0f} GB/s",
-        [
-            "nodes x GPUs",
-            "video_manifest",
-            "sampled_frames",
-            "ocr_boxes",
-            "GPUs busy",
-            "nodes of use to it",
-            f"{VIDEOS:,} videos",
-            "GPU hours",
-        ],
-        rows,
-    )
-
-
 def _targets(
     drivers: Sequence[dict[str, Any]],
     bare: dict[str, Any],
@@ -290,42 +252,24 @@ def _targets(
 ) -> list[Target]:
     plain, pipeline, engine = bare["seconds"].values()
     largest = partitions[-1]
-    peaks = {
-        engine: [each["peak_bytes"] for each in drivers if each["engine"] == engine]
-        for engine in ENGINES
+    ratios = {
+        "plain loop over Ray actors": paired_ratios(engine, plain),
+        "plain loop, both with our pipeline": paired_ratios(engine, pipeline),
     }
-    units = f"{drivers[-1]['parts']} / {drivers[0]['parts']} units"
     return [
-        Target(
-            "engine / plain loop over Ray actors",
-            spread(paired_ratios(engine, plain)).median,
-            1.1,
-            "<=",
-        ),
-        Target(
-            "engine / plain loop, both with our pipeline",
-            spread(paired_ratios(engine, pipeline)).median,
-            1.1,
-            "<=",
+        *(
+            Target(f"engine / {name}", spread(found).median, 1.1, "<=")
+            for name, found in ratios.items()
         ),
         *(
-            Target(f"driver's peak memory, {engine}, {units}", found[-1] / found[0], 1.1, "<=")
-            for engine, found in peaks.items()
+            Target(
+                f"driver's memory, {name}, for each unit more",
+                _growth(drivers, name, "peak_bytes") / 1024,
+                10.0,
+                "<=",
+                " KiB",
+            )
+            for name in ENGINES
         ),
         Target(f"commit of {largest['parts']} parts", largest["commit_seconds"], 30.0, "<=", " s"),
-    ]
-
-
-def _notes(costs: Costs) -> list[str]:
-    parts = VIDEOS / costs.videos_a_part
-    frames = VIDEOS * costs.frames_a_video
-    return [
-        f"{VIDEOS:,} videos: {frames:,.0f} frames in {parts:,.0f} parts, "
-        f"{frames * costs.image_bytes / TERABYTE:.1f} TB, "
-        f"{frames / costs.gpu_frames_a_second / HOUR:.0f} GPU hours if no GPU waits",
-        f"the driver: {1000 * costs.boxes_driver_seconds:.2f} ms a unit, "
-        f"{1e9 * costs.wait_seconds:.0f} ns more for each unit under way; sampled_frames is taken "
-        "to cost it the same",
-        f"assumed: {costs.gpu_frames_a_second:.0f} frames/s a GPU, "
-        f"{costs.image_bytes / 1e6:.2f} MB a frame; steps one after the other, no failures",
     ]
