@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ocr_assets.compute.boxes_work import BoxesUnit
-from ocr_assets.compute.known_boxes import KnownBoxes, numbers_of
+from ocr_assets.compute.known_boxes import KnownBoxes, are_among, numbers_of
 from ocr_assets.tables.partitioned import PartitionedTable
 
 PARTS_AT_ONCE = 64
@@ -98,13 +98,17 @@ class UnitsOfBoxes:
         self._under_way: dict[int, frozenset[str]] = {}
         self._found: dict[str, str] = {}
 
+    def __len__(self) -> int:
+        """How many units there are."""
+        return len(self._parts)
+
     def __iter__(self) -> Iterator[BoxesUnit]:
         """The units, in order."""
         for number in self._parts:
             numbers = self._day.numbers[number]
             places = self._known.places(numbers)
             repeated = frozenset[str]()
-            if np.isin(numbers, self._repeated).any():
+            if are_among(self._repeated, numbers).any():
                 repeated = self._repeated_in(self._day.parts[number])
                 self._under_way[number] = repeated
                 places |= {self._found[one]: self._date for one in repeated & self._found.keys()}
@@ -119,4 +123,4 @@ class UnitsOfBoxes:
         with self._table.reading(self._date):
             rows = self._table.scan_part(part, self._date).select("image_hash", "error").collect()
         hashes = rows.filter(pl.col("error").is_null())["image_hash"].drop_nulls()
-        return frozenset(hashes.filter(pl.Series(np.isin(numbers_of(hashes), self._repeated))))
+        return frozenset(hashes.filter(pl.Series(are_among(self._repeated, numbers_of(hashes)))))

@@ -18,6 +18,7 @@ from ocr_assets.tables.box_columns import boxes_column, boxes_of
 from ocr_assets.tables.schemas import OcrBoxes
 
 Row = dict[str, Any]
+COLUMNS = OcrBoxes.create_empty().drop("date").schema
 
 
 class PartOfBoxes:
@@ -144,9 +145,7 @@ class RowsOfBoxes:
 def row_of(frame: Mapping[str, Any]) -> Row:
     """What a row of boxes takes over from its frame; of a video without frames, the error."""
     copied = ("video_id", "frame_index", "width", "height", "image_hash", "status", "error")
-    row: Row = dict.fromkeys(OcrBoxes.column_names()) | {name: frame[name] for name in copied}
-    del row["date"]
-    return row
+    return dict.fromkeys(COLUMNS) | {name: frame[name] for name in copied}
 
 
 def given_up(frame: Mapping[str, Any], fault: Fault) -> Row:
@@ -159,9 +158,8 @@ def given_up(frame: Mapping[str, Any], fault: Fault) -> Row:
 
 def boxes_frame(rows: Sequence[Row]) -> pl.DataFrame:
     """Rows as columns of `ocr_boxes`, without `date`."""
-    schema = OcrBoxes.create_empty().drop("date").schema
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in schema}
-    return pl.DataFrame(columns | {"boxes": boxes_column(columns["boxes"])}, schema=schema)
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in COLUMNS}
+    return pl.DataFrame(columns | {"boxes": boxes_column(columns["boxes"])}, schema=COLUMNS)
 
 
 def _found(rgb: Picture, outcome: Detected) -> Row:

@@ -17,6 +17,8 @@ COLUMNS = ("boxes", "ocr_area_ratio", "union_area_ratio", "device", "millisecond
 Places = Mapping[str, dt.date]
 """Part files of `ocr_boxes`, and the day that each is of."""
 
+_SIDES: tuple[Any, Any] = ("left", "right")
+
 
 def numbers_of(image_hashes: pl.Series) -> NDArray[np.uint64]:
     """Hashes as numbers of 8 bytes, of which millions can be held in memory.
@@ -24,6 +26,17 @@ def numbers_of(image_hashes: pl.Series) -> NDArray[np.uint64]:
     Two pictures may have the same number: what it says is where to look, not what to find.
     """
     return image_hashes.drop_nulls().hash(seed=0).to_numpy()
+
+
+def are_among(ascending: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of some numbers are among others, in a time that hardly grows with the others.
+
+    Args:
+        ascending: The others, in ascending order.
+        numbers: The numbers.
+    """
+    first, past_last = (np.searchsorted(ascending, numbers, side) for side in _SIDES)
+    return first < past_last
 
 
 class KnownBoxes:
@@ -53,17 +66,20 @@ class KnownBoxes:
         """
         self._places: list[tuple[str, dt.date]] = []
         wanted = np.unique(frames)
+        is_left = np.ones(wanted.size, np.bool_)
         numbers = [np.empty(0, np.uint64)]
         places = [np.empty(0, np.uint32)]
         for day, paths in days.items():
             try:
                 for path in paths:
                     found = _good(table, path, day, detection_key).select("image_hash").collect()
-                    here = np.intersect1d(wanted, numbers_of(found["image_hash"]))
-                    if here.size:
-                        wanted = np.setdiff1d(wanted, here, assume_unique=True)
-                        numbers.append(here)
-                        places.append(np.full(here.size, len(self._places), np.uint32))
+                    here = np.unique(numbers_of(found["image_hash"]))
+                    at = np.searchsorted(wanted, here[are_among(wanted, here)])
+                    at = at[is_left[at]]
+                    if at.size:
+                        is_left[at] = False
+                        numbers.append(wanted[at])
+                        places.append(np.full(at.size, len(self._places), np.uint32))
                         self._places.append((path, day))
             except UNREADABLE_PART:
                 continue
@@ -75,11 +91,8 @@ class KnownBoxes:
 
     def places(self, frames: NDArray[np.uint64]) -> dict[str, dt.date]:
         """The part files to look into for some frames, by their numbers."""
-        known = np.isin(self._numbers, frames)
+        known = np.searchsorted(self._numbers, frames[are_among(self._numbers, frames)])
         return dict(self._places[place] for place in np.unique(self._place_of[known]))
-
-
-_SIDES: tuple[Any, Any] = ("left", "right")
 
 
 def read_boxes(

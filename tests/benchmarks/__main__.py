@@ -24,6 +24,7 @@ from tests.benchmarks.machine import describe_machine, machine_lines
 from tests.benchmarks.measure import MEMORY_NOTE, CommandFailedError
 from tests.benchmarks.report import Section, print_section, section_json
 from tests.benchmarks.sampling import measure_sampling
+from tests.benchmarks.scale import measure_scale
 from tests.benchmarks.settings import Settings, progress
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
@@ -33,6 +34,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "ceiling": measure_ceiling,
     "growth": measure_growth,
     "gpu": measure_gpu,
+    "scale": measure_scale,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1
 JOB_CLIPS, QUICK_JOB_CLIPS = 24, 3
@@ -44,7 +46,10 @@ def main() -> int:
     Returns:
         0, or 1 if a section failed; the others are done all the same.
     """
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    for name in set(options.sections) - SECTIONS.keys():
+        parser.error(f"{name!r} is none of {', '.join(SECTIONS)}")
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     clips = options.clips.absolute() if options.clips else None
     job_clips = options.job_clips or (QUICK_JOB_CLIPS if options.quick else JOB_CLIPS)
@@ -85,10 +90,10 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "--sections",
-        type=_sections,
+        "sections",
+        nargs="*",
         default=list(SECTIONS),
-        metavar="NAME,...",
+        metavar="SECTION",
         help=f"which of {', '.join(SECTIONS)} (default: all)",
     )
     parser.add_argument(
@@ -112,14 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny settings, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
     return parser
-
-
-def _sections(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in SECTIONS:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(SECTIONS)}")
-    return names
 
 
 def _positive(text: str) -> int:

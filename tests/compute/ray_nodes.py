@@ -16,6 +16,7 @@ import psutil
 
 from ocr_assets.settings import STATE_VARIABLE
 from tests.compute.node_detector import LOG_VARIABLE
+from tests.compute.node_site.sitecustomize import FAKE_VARIABLE
 from tests.fake_nvml import FakeNvml
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,7 @@ class RayNodes:
             **nvml.environment,
             "PYTHONPATH": f"{SITE}:{ROOT}",
             STATE_VARIABLE: str(folder / "leases"),
+            FAKE_VARIABLE: "tests.compute.node_detector",
             LOG_VARIABLE: str(folder / "log"),
         }
         environment.pop("CUDA_VISIBLE_DEVICES", None)

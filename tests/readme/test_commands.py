@@ -24,8 +24,13 @@ OTHER_LANGUAGES = {"ini", "text", "yaml"}
 
 # What is run instead of a command, and why.
 INSTEAD = {
-    # It takes more than ten minutes, and installs the reference into an environment of its own.
+    # They take more than ten minutes; one installs the reference into an environment of its own.
     "python -m tests.benchmarks": "python -m tests.benchmarks --help",
+    "python -m tests.benchmarks scale --json scale.json": "python -m tests.benchmarks --help",
+    # Of the figures that the command before would have written.
+    "python -m tests.benchmarks.forecast scale.json --nodes 4 --gpus-a-node 8": (
+        "python -m tests.benchmarks.forecast --help"
+    ),
 }
 # Options that come from the environment, for commands that are run as they are.
 OPTIONS = {

@@ -1,9 +1,10 @@
 """Python imports this by itself when it starts on a node of a test's Ray cluster.
 
 GPUs there are made up, so the network behind them has to be, too: what loads a model is replaced
-by what loads a fake one, the moment it is imported.
+by what loads a fake one, the moment it is imported. Which, says a variable.
 """
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -11,6 +12,7 @@ import sys
 import types
 
 MODULE = "ocr_assets.ocr.text_detector"
+FAKE_VARIABLE = "FAKE_DETECTOR_MODULE"  # names a module with a function `load`
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -27,13 +29,12 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module: types.ModuleType) -> None:
             execute(module)
-            from tests.compute.node_detector import load
-
-            module.load_text_detector = load
+            fake = importlib.import_module(os.environ[FAKE_VARIABLE])
+            module.load_text_detector = fake.load
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-if "FAKE_DETECTOR_LOG" in os.environ:
+if FAKE_VARIABLE in os.environ:
     sys.meta_path.insert(0, _Finder())
