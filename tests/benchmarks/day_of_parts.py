@@ -1,6 +1,7 @@
 """A day of `sampled_frames` in many small part files, for those who measure what a part costs."""
 
 import datetime as dt
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -35,7 +36,7 @@ def write_day(tables: Tables, parts: int, frames: int, width: int, height: int) 
     with tables.video_manifest.replace(DATE) as writer:
         writer.append(VideoManifest.create_empty().drop("date"))
     with tables.sampled_frames.replace_units(DATE, is_shared=False) as units:
-        (tables.sampled_frames.path / folder_of(DATE)).mkdir(exist_ok=True)
+        (Path(tables.sampled_frames.uri) / folder_of(DATE)).mkdir(exist_ok=True)
         for unit in range(parts):
             numbers = range(unit * frames, (unit + 1) * frames)
             pictures = [images[number % PICTURES] for number in numbers]
@@ -61,7 +62,7 @@ def add_part(writer: UnitWriter, tables: Tables, unit: int, rows: pl.DataFrame) 
     """Adds a part of `sampled_frames` as `PartPlace.write` does, without waiting for the disk."""
     place = writer.place
     relative = f"{folder_of(DATE)}/part-{unit:08d}-000000-{place.writer_id}-0.parquet"
-    path = tables.sampled_frames.path / relative
+    path = Path(tables.sampled_frames.uri) / relative
     rows.write_parquet(path, compression="uncompressed", statistics=False)
     status = path.stat()
     modified_ms = int(status.st_mtime * 1000)

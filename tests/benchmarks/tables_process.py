@@ -47,14 +47,14 @@ def _partition(count: int) -> dict[str, Any]:
         found: dict[str, Any] = {"parts": count}
         for name in ("commit", "replace"):
             with table.replace_units(DATE) as writer:
-                for unit, part in enumerate(_copies(writer, table.path, master, count)):
+                for unit, part in enumerate(_copies(writer, Path(table.uri), master, count)):
                     writer.add_unit(unit, [part])
                 found["note_seconds"], _ = _timed(writer._checkpoint.note)
-                notes = (table.path / checkpoint.FOLDER).iterdir()
+                notes = (Path(table.uri) / checkpoint.FOLDER).iterdir()
                 found["note_bytes"] = max(path.stat().st_size for path in notes)
                 started = time.perf_counter()
             found[f"{name}_seconds"] = time.perf_counter() - started
-            found[f"{name}_log_bytes"] = _log_bytes(table.path)
+            found[f"{name}_log_bytes"] = _log_bytes(Path(table.uri))
         found["open_seconds"], _ = _timed(lambda: DeltaTable(table.uri))
         found["parts_seconds"], parts = _timed(lambda: table.parts(DATE))
         assert len(parts) == count
@@ -62,7 +62,7 @@ def _partition(count: int) -> dict[str, Any]:
         assert rows == count * ROWS_A_PART
         ratios = table.scan(DATE).select(pl.col("ocr_area_ratio").mean())
         found["ratios_seconds"], _ = _timed(ratios.collect)
-        partition = table.path / folder_of(DATE)
+        partition = Path(table.uri) / folder_of(DATE)
         # It has the parts that were replaced, too.
         found["list_seconds"], _ = _timed(lambda: {path.name for path in partition.iterdir()})
         return found
@@ -83,7 +83,7 @@ def _many_days(days: int, parts: int) -> dict[str, Any]:
                 started = time.perf_counter()
             commits.append(time.perf_counter() - started)
         found["commit_seconds"] = commits
-        found["log_bytes"] = _log_bytes(table.path)
+        found["log_bytes"] = _log_bytes(Path(table.uri))
         found["open_seconds"], opened = _timed(lambda: DeltaTable(table.uri))
         found["file_uris_seconds"], uris = _timed(opened.file_uris)
         assert len(uris) == days * parts
@@ -93,7 +93,7 @@ def _many_days(days: int, parts: int) -> dict[str, Any]:
         found["near_seconds"], _ = _timed(lambda: table.parts_near(last, 30))
         found["checkpoint_seconds"], _ = _timed(lambda: DeltaTable(table.uri).create_checkpoint())
         found["checkpoint_bytes"] = max(
-            (path.stat().st_size for path in _log(table.path) if path.suffix == ".parquet"),
+            (path.stat().st_size for path in _log(Path(table.uri)) if path.suffix == ".parquet"),
             default=0,
         )
         found["open_checkpoint_seconds"], _ = _timed(lambda: DeltaTable(table.uri))
