@@ -158,13 +158,16 @@ class DetectorPool:
         self._hear_members(now)
         self._hear_nodes(now)
         wanted = self._wanted()
-        missing = False
+        missing, starving = False, False
         for key, (spec, count) in wanted.items():
-            have = sum(one.key == key and one.retiring is None for one in self._members.values())
+            have = len(self._there(key))
             while have < count and self._start_one(spec, now):
                 have += 1
             missing |= have < count
+            starving |= have == 0
         self._retire(wanted, others_wait=missing)
+        if starving:
+            self._make_room()
         if not self._members and not self._demands and now - self._used_at > UNUSED_SECONDS:
             ray.kill(ray.get_runtime_context().current_actor)
 
@@ -302,7 +305,7 @@ class DetectorPool:
     def _retire(self, wanted: dict[str, tuple[DetectorSpec, int]], *, others_wait: bool) -> None:
         """Ends what is not needed: at once if others wait for its room, else after a while."""
         for key in {member.key for member in self._members.values()}:
-            there = [one for one in self._members.values() if one.key == key and not one.retiring]
+            there = self._there(key)
             surplus = len(there) - (wanted[key][1] if key in wanted else 0)
             patience = self._idle_seconds.get(key, 0.0)
             if others_wait and key not in wanted:
@@ -310,6 +313,22 @@ class DetectorPool:
             idle = [one for one in there if _idle_seconds(one) >= max(patience, ROUND_SECONDS)]
             for member in sorted(idle, key=lambda one: one.on_gpu)[: max(surplus, 0)]:
                 member.retiring = member.handle.retire.remote()
+
+    def _make_room(self) -> None:
+        """Ends one of those that others have most of, so that one kind does not keep out another.
+
+        One at a time, and of several alone: what is there finishes what it has begun.
+        """
+        if any(one.retiring is not None for one in self._members.values()):
+            return
+        kinds = [self._there(key) for key in {one.key for one in self._members.values()}]
+        most = max(kinds, key=len, default=[])
+        if len(most) > 1:
+            most[-1].retiring = most[-1].handle.retire.remote()
+
+    def _there(self, key: str) -> list[_Member]:
+        """Those of a kind that take on work, or soon will."""
+        return [one for one in self._members.values() if one.key == key and one.retiring is None]
 
     def _has_looked(self, key: str) -> bool:
         """Whether every node has said what it has room for, or does not answer."""

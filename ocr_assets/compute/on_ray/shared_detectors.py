@@ -94,7 +94,11 @@ class SharedDetectors:
                 self._pool = None  # it is started again
             self._asked = None
         if self._asked is None and time.monotonic() - self._asked_at >= ASK_SECONDS:
-            self._asked, self._asked_at = self._ask(units_left), time.monotonic()
+            self._asked_at = time.monotonic()
+            try:
+                self._asked = self._ask(units_left)
+            except ValueError:
+                self._pool = None  # it ended in the moment it was found; it is asked for again
         self._wait()
 
     def begin(self, one: Try[BoxesUnit]) -> tuple[Any, str] | None:
