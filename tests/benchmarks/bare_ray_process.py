@@ -35,7 +35,7 @@ UNITS_AHEAD = 3
 BATCH_FRAMES = 4
 WAITING = (8, 256, 4096)
 WAITS = 20
-PLAIN, PIPELINE, ENGINE = "plain loop", "plain loop, our pipeline", "engine"
+PLAIN, PIPELINE, ENGINE = "plain loop, shortest code", "plain loop, same work", "engine"
 WARM_UP_UNITS = 12
 NOBODY = Observer(lambda count: None, lambda text: None)
 

@@ -12,6 +12,7 @@ import ray
 from ocr_assets.gpu.faults import DeviceFaultError
 
 WAIT_SECONDS = 0.5  # for an answer, until workers are looked after again
+NOBODY_SECONDS = 0.05  # the same while nobody is at work
 # Of the process, its host, or of what it would have sent.
 DEATHS = (
     ray.exceptions.RayActorError,
@@ -146,7 +147,7 @@ class Dispatch(Generic[Unit, Result]):
     def _answers(self) -> list[Any]:
         references = list(self._under_way)
         if not references:
-            time.sleep(WAIT_SECONDS)
+            time.sleep(NOBODY_SECONDS)
             return []
         first, others = ray.wait(references, timeout=WAIT_SECONDS)
         if not first or not others:
