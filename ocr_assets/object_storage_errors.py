@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 BUSY = "look at the storage and the network"
 CREDENTIALS = (
@@ -20,6 +21,10 @@ CREDENTIALS = (
 )
 MISSING = frozenset({"NoSuchKey", "BlobNotFound"})
 NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
+# Answers of 4xx that the same request does not get again a moment later.
+TRANSIENT = frozenset(
+    {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "NoSuchUpload"}
+)
 UNKNOWN_CREDENTIALS = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
@@ -111,13 +116,25 @@ def in_own_words(error: BaseException, place: str = "the object storage") -> Bas
     if code is not None and code[1] in MISSING:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
     url = (request[1] or request[2]) if request is not None else ""
+    # What keys and buckets are called says nothing of what is wrong.
+    text = text.replace(url, "") if url else text
     problem = _problem(text, url, status[1] if status else "", code[1] if code else "")
     return ObjectStorageError(place, problem)
 
 
+def _gives_credentials(url: str) -> bool:
+    """Whether it was the host's own service that was asked, or the cloud's, and not the storage."""
+    host = urlsplit(url).hostname or ""
+    return (
+        host.startswith(("169.254.", "fd00:ec2:", "sts."))
+        or host == "metadata.google.internal"
+        or urlsplit(url).path.startswith("/oauth2/")
+    )
+
+
 def _problem(text: str, url: str, status: str, code: str) -> Problem:
     said = " ".join(filter(None, (status, code)))
-    if not url or "/latest/" in url or "169.254." in url or "oauth2" in url or "sts." in url:
+    if not url or _gives_credentials(url):
         return Problem("cannot be asked: no credentials were found", CREDENTIALS, True)
     if code in NO_BUCKET:
         return Problem(
@@ -148,6 +165,8 @@ def _problem(text: str, url: str, status: str, code: str) -> Problem:
             "use a storage with conditional writes (If-None-Match and If-Match on PUT)",
             True,
         )
+    if code in TRANSIENT:
+        return Problem(f"answers with an error ({said})", BUSY, False)
     if status:
         lasting = not (status.startswith("5") or status in ("408", "429"))
         return Problem(f"answers with an error ({said})", BUSY, lasting)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from ocr_assets.settings import (
 )
 
 pytest_plugins = ["tests.fake_nvml.fixtures", "tests.postgres", "tests.s3_server"]
+
+# Ray reads it when it is imported, and would go by a token that the user happens to have.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 PARITY_VARIABLE = "OCR_ASSETS_PARITY"
 

@@ -1,5 +1,6 @@
 """The examples of deployments, as far as they can be tried without containers."""
 
+import fnmatch
 import functools
 import importlib
 import importlib.metadata
@@ -299,4 +300,15 @@ def test_the_examples_are_installed_with_the_package(tmp_path: Path) -> None:
     data = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     patterns = data["tool"]["setuptools"]["package-data"]["ocr_assets"]
     found = {path for pattern in patterns for path in (PROJECT / "ocr_assets").glob(pattern)}
-    assert {path for path in DEPLOY.rglob("*") if path.is_file()} <= found
+    there = {path for path in DEPLOY.rglob("*") if path.is_file() and path.name != ".env"}
+    assert there <= found
+
+
+def test_passwords_are_neither_in_the_image_nor_in_the_package() -> None:
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert ignored.index("**/.env") > ignored.index(
+        "!ocr_assets"
+    )  # the last one that matches counts
+    data = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    patterns = data["tool"]["setuptools"]["package-data"]["ocr_assets"]
+    assert not [pattern for pattern in patterns if fnmatch.fnmatch("deploy/.env", pattern)]

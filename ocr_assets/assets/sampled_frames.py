@@ -128,7 +128,6 @@ def _sample(
     key = sampling_key(rule)
     size = PartSize(config.part_max_frames, config.part_max_bytes)
     video_ids = videos["video_id"].to_list()
-    made_from = hashlib.sha256(repr((video_ids, key, decoder.limits(), size)).encode()).hexdigest()
     days = partitions_to_reuse(
         tables.sampled_frames,
         tables.video_manifest,
@@ -138,6 +137,9 @@ def _sample(
     )
     sampled = find_frames(tables.sampled_frames, days, key, video_ids)
     units = [*_units(videos, sampled, rule, size)]
+    # A unit is known by its number, so that the same numbers have to mean the same videos.
+    of_units = [[video.video_id for video in unit.videos] for unit in units]
+    made_from = hashlib.sha256(repr((of_units, key, decoder.limits(), size)).encode()).hexdigest()
     first_frames = FirstFrames(video_ids)
     failed, reused = 0, 0
     with tables.sampled_frames.replace_units(

@@ -85,6 +85,7 @@ class RowsOfBoxes:
         path: str,
         frames: Sequence[Row],
         known: Mapping[str, Row],
+        elsewhere: Mapping[str, Row],
         repeated: Collection[str],
     ) -> PartOfBoxes:
         """Takes on the rows of one part file of `sampled_frames`.
@@ -93,6 +94,7 @@ class RowsOfBoxes:
             path: The part file.
             frames: Its rows.
             known: What is known of its frames from other runs, by their hashes.
+            elsewhere: What others have found for this one on the same pictures, by their hashes.
             repeated: The hashes of pictures that other parts may have, too.
         """
         part = PartOfBoxes(path)
@@ -104,15 +106,14 @@ class RowsOfBoxes:
                 continue
             if image_hash in known:
                 part.known += 1
-                found = known[image_hash]
-                part.fill(
-                    row, found | {"boxes": boxes_of(found["boxes"]), "detection_key": self._key}
-                )
+                part.fill(row, self._taken_over(known[image_hash]))
                 continue
             if image_hash not in repeated:
                 same = _SamePicture()
             else:
                 same = self._same.setdefault(image_hash, _SamePicture())
+                if same.found is None and not same.waiting and image_hash in elsewhere:
+                    same.found = self._taken_over(elsewhere[image_hash])
             if same.found is not None:
                 part.repeated += 1
                 self._fill(part, row, same.found)
@@ -125,6 +126,9 @@ class RowsOfBoxes:
                 to_do = FrameToDo(frame["image"], frame["width"], frame["height"], finish)
                 part.to_do.append(to_do)
         return part
+
+    def _taken_over(self, found: Row) -> Row:
+        return found | {"boxes": boxes_of(found["boxes"]), "detection_key": self._key}
 
     def _finish(self, same: _SamePicture, rgb: Picture | None, outcome: Outcome) -> None:
         if isinstance(outcome, DetectionError):

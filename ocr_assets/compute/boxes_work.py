@@ -33,13 +33,15 @@ class BoxesUnit:
     Attributes:
         number: Its place in the day, from 0.
         frames: The part file.
-        known: Part files of `ocr_boxes` in which boxes of its frames may be.
+        known: Part files of other runs in which boxes of its frames may be.
+        found: The same of this one, for pictures that the day has more than once.
         repeated: The hashes of those of its pictures that the day has more than once.
     """
 
     number: int
     frames: str
     known: Places = field(default_factory=dict)
+    found: Places = field(default_factory=dict)
     repeated: Collection[str] = frozenset()
 
 
@@ -128,10 +130,14 @@ class BoxesWork:
         with self.frames.reading(self.date):
             return self.frames.scan_part(unit.frames, self.date).collect().to_dicts()
 
-    def _read(self, unit: BoxesUnit) -> tuple[BoxesUnit, list[Row], Mapping[str, Row]]:
+    def _read(
+        self, unit: BoxesUnit
+    ) -> tuple[BoxesUnit, list[Row], Mapping[str, Row], Mapping[str, Row]]:
         frames = self.read_frames(unit)
         hashes = {frame["image_hash"] for frame in frames} - {None}
-        return unit, frames, read_boxes(self.boxes, unit.known, self.detection_key, hashes)
+        known = read_boxes(self.boxes, unit.known, self.detection_key, hashes)
+        left = set(unit.repeated) - known.keys()
+        return unit, frames, known, read_boxes(self.boxes, unit.found, self.detection_key, left)
 
     def _begin(
         self,
@@ -139,8 +145,9 @@ class BoxesWork:
         unit: BoxesUnit,
         frames: list[Row],
         known: Mapping[str, Row],
+        found: Mapping[str, Row],
     ) -> tuple[BoxesUnit, PartOfBoxes]:
-        return unit, rows.part(unit.frames, frames, known, unit.repeated)
+        return unit, rows.part(unit.frames, frames, known, found, unit.repeated)
 
     def _finished(self, unit: BoxesUnit, part: PartOfBoxes, tally: Tally) -> FinishedBoxes:
         statuses = Counter(row["status"] for row in part.rows)

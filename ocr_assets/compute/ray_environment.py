@@ -5,6 +5,10 @@ import secrets
 import sys
 
 
+class ClusterUnreachableError(ConnectionError):
+    """The cluster does not answer, or does not let this process in."""
+
+
 def guard_own_cluster() -> None:
     """Sees to it that nobody else can give work to a cluster that this process starts.
 

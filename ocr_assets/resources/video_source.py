@@ -5,6 +5,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import ConfigDict, Field, field_validator
@@ -85,6 +86,12 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         if is_object_url(root) and bucket_and_key(root)[0].endswith("://"):
             raise ValueError(f"the source {root} names no bucket; write s3://bucket/prefix")
+        parts = urlsplit(root)
+        if is_object_url(root) and ("@" in parts.netloc or parts.query or parts.fragment):
+            raise ValueError(
+                "a source in an object storage is of the form s3://bucket/prefix; what lets one in "
+                "belongs into the environment"
+            )
         return root
 
     @field_validator("storage_options")

@@ -15,6 +15,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 from polars.exceptions import PanicException, PolarsError
 
+from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.tables import delta_log
 from ocr_assets.tables.delta_log import committed_names, folder_of
 from ocr_assets.tables.folder import Folder, folder_at
@@ -280,6 +281,8 @@ class PartitionedTable:
             try:
                 with self.folder.errors(name):
                     self.scan_part(name, date).collect()
+            except ObjectStorageError:
+                raise  # it does not answer, which says nothing of the part
             except UNREADABLE_PART as error:
                 return f"{self.folder.address(name)}: {reason(error)}"
         return None

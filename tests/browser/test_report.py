@@ -287,7 +287,7 @@ def test_settings_are_those_that_give_what_is_shown(
     add_explore(parser.add_subparsers())
     options = parser.parse_args(words[1:])
     assert (words[0], options.date, options.apply) == ("ocr-assets", DATE, True)
-    assert options.data == Path(days[OF_SEVERAL].tables.root)
+    assert options.data == str(days[OF_SEVERAL].tables.root)
     assert filter_rule(options, FilterRule()) == rule
 
 

@@ -1,5 +1,6 @@
 """Which engine does the work, and what is said where it cannot."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,45 @@ def test_a_cluster_on_this_host_does_a_day_with_the_real_detector(
     for row in (*found, *expected):
         del row["milliseconds"]
     assert found == expected
+
+
+OWN_CLUSTER = """
+import subprocess, sys
+import dagster as dg
+from ocr_assets.resources.compute import ComputeResource
+with ComputeResource(engine="ray").yield_for_execution(
+    dg.build_init_resource_context()
+):
+    import ray
+    address = ray.get_runtime_context().gcs_address
+    print(subprocess.run([sys.executable, "-c", sys.argv[1], address]).returncode)
+"""
+INTRUDER = """
+import os, sys
+for name in [name for name in os.environ if name.startswith("RAY_")]:
+    del os.environ[name]
+os.environ["RAY_AUTH_MODE"] = "disabled"
+import ray
+try:
+    ray.init(sys.argv[1])
+except Exception:
+    sys.exit(3)
+"""
+
+
+def test_a_cluster_that_a_run_has_started_lets_nobody_else_in(tmp_path: Path) -> None:
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", OWN_CLUSTER, INTRUDER],
+        env=environment | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.stdout.split()[-1:] == ["3"], done.stdout + done.stderr
+    assert "InvalidAuthToken" in done.stderr
+    assert not (tmp_path / ".ray").exists()
 
 
 @pytest.mark.filterwarnings("ignore:Ray Client connection timed out")

@@ -211,14 +211,13 @@ def test_a_day_of_200_clips_is_the_same_as_done_here_and_detectors_are_where_the
     for table in ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset"):
         assert content(tmp_path / "there", table) == content(tmp_path / "here", table)
     detected = Counter(row["device"] for row in rows(tmp_path / "there", "ocr_boxes"))
-    assert detected["cuda:0"] > detected["cpu"] > 0
+    assert detected["cuda:0"] + detected["cuda:1"] > detected["cpu"] > 0
     most = max(states, key=len).values()
-    # Two readers on each GPU (max_readers_per_gpu), one on the two cores of each node.
-    assert Counter(one.visible_gpus for one in most if one.on_gpu) == {"0": 2, "1": 2}
     assert len({one.node_id for one in most if one.on_gpu}) == 1
     assert len({one.node_id for one in most if not one.on_gpu}) == 2
+    # Two readers on each GPU (max_readers_per_gpu), one on the two cores of each node.
     loaded = [line.split()[1] for line in nodes.nodes[1].lines() if line.startswith("loaded")]
-    assert Counter(loaded) == {"cuda:0": 4, "cpu": 1}
+    assert Counter(loaded) == {"cuda:0": 2, "cuda:1": 2, "cpu": 1}
     assert len(list((nodes.nodes[1].folder / "leases").glob("GPU-*"))) == 2
 
 

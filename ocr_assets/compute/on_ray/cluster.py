@@ -11,13 +11,11 @@ import dagster as dg
 import ray
 from dagster_ray import LocalRay
 
+from ocr_assets.compute.ray_environment import ClusterUnreachableError
+
 _lock = threading.Lock()
 _users = 0
 _owned: list[contextlib.ExitStack] = []  # the connection, if it is ours
-
-
-class ClusterUnreachableError(ConnectionError):
-    """The cluster does not answer, or does not let this process in."""
 
 
 class _Cluster(LocalRay):
@@ -41,13 +39,13 @@ class _Cluster(LocalRay):
         try:
             with _own_signal_handler():
                 self._context = ray.init(
-                    self.address,
+                    self.address or "local",
                     namespace=self.namespace,
                     log_to_driver=False,
                     logging_level=logging.WARNING,
                     **options,
                 )
-        except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ClusterUnreachableError(f"{self.name} cannot be used: {error}") from error
         return self._context
 

@@ -50,8 +50,8 @@ class DecodeTasks:
         if self._under_way >= self._most:
             return None
         self._under_way += 1
-        # After a death by preference not where it happened, which nobody says: anywhere else.
-        strategy = "SPREAD" if one.died else "DEFAULT"
+        # By preference not where it has died or failed, which nobody says: anywhere else.
+        strategy = "SPREAD" if one.avoid else "DEFAULT"
         task = _decode.options(scheduling_strategy=strategy)
         return task.remote(self._work, one.unit), "a decode task"
 

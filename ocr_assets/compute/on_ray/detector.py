@@ -15,7 +15,7 @@ import ray
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.dispatch import WorkerRetiredError
-from ocr_assets.compute.on_ray.nodes import HOLDER, DetectorSpec
+from ocr_assets.compute.on_ray.nodes import DetectorSpec, holder
 from ocr_assets.gpu.faults import DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.ocr.reader_pool import shared_pool
@@ -44,7 +44,6 @@ class DetectorState:
         node_id: Ray's id of its node.
         process_id: Its process there.
         on_gpu: Whether it has a share of a GPU.
-        visible_gpus: Which: CUDA_VISIBLE_DEVICES there.
         under_way: Units that it has taken on.
         done: Units that it has finished.
         loads: Models that it has loaded so far.
@@ -57,7 +56,6 @@ class DetectorState:
     node_id: str
     process_id: int
     on_gpu: bool
-    visible_gpus: str | None
     under_way: int
     done: int
     loads: int
@@ -131,7 +129,6 @@ class Detector:
                 ray.get_runtime_context().get_node_id(),
                 os.getpid(),
                 self._on_gpu,
-                os.environ.get("CUDA_VISIBLE_DEVICES"),
                 under_way,
                 self._done,
                 shared_pool().load_count,
@@ -179,7 +176,9 @@ class Detector:
 
     def _session(self) -> DetectionSession:
         own = self._settings
-        return DetectionSession(shared_pool(), own.model, own.sizing, own.policy, self._say, HOLDER)
+        return DetectionSession(
+            shared_pool(), own.model, own.sizing, own.policy, self._say, holder(on_gpu=self._on_gpu)
+        )
 
     def _say(self, message: str) -> None:
         self._messages.append(f"on {socket.gethostname()}: {message}")
@@ -203,7 +202,7 @@ class Detector:
                 self._fault, self._retired = str(error), True
                 failed += self._calls
                 self._calls.clear()
-            elif not failed:
+            elif not failed and self._calls:
                 failed.append(self._calls.popleft())  # it did not come so far as to begin
         told = WorkerRetiredError(str(error)) if isinstance(error, NoRoomError) else error
         for call in failed:

@@ -24,9 +24,11 @@ FACTS_SECONDS = 10.0  # for how long what a node has said of itself is believed
 ANSWER_SECONDS = 20.0  # that a node may take for that before it is gone on without
 DEMAND_SECONDS = 30.0  # after which a step that has not said that it is alive is dead
 START_SECONDS = 120.0  # that a detector may take until it answers
+DEATH_SECONDS = 10.0  # for which no other one is started where one has died
 SPARED_SECONDS = 60.0  # for which a node is left alone on which one had no room, or did not start
 UNUSED_SECONDS = 60.0  # after which the pool itself ends
 CALLS_AT_ONCE = 256
+ALL_GPUS_VISIBLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ class _Node:
     asked: dict[str, Any] = field(default_factory=dict)
     looked_at: dict[str, float] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
-    spared_until: float = 0.0
+    spared_until: dict[tuple[str, bool], float] = field(default_factory=dict)
 
 
 class DetectorPool:
@@ -118,6 +120,7 @@ class DetectorPool:
         """
         with self._lock:
             self._used_at = time.monotonic()
+            is_new = step not in self._demands
             if units:
                 self._demands[step] = _Demand(spec, units, most, self._used_at)
             else:
@@ -130,7 +133,8 @@ class DetectorPool:
                 if one.state is not None and one.retiring is None
             }
             coming = sum(one.state is None for one in there)
-            return Offer(ready, coming, self._sentence(spec.key), self._has_looked(spec.key))
+            has_looked = self._has_looked(spec.key) and not is_new
+            return Offer(ready, coming, self._sentence(spec.key), has_looked)
 
     def state(self) -> PoolState:
         """How things are, for people and tests."""
@@ -188,10 +192,14 @@ class DetectorPool:
         for actor in ray.util.list_named_actors(all_namespaces=True):
             name = actor["name"]
             if actor["namespace"] == self._namespace and name.startswith(PREFIX):
-                _, key, kind, node_id, _ = name.split("-")
                 handle = ray.get_actor(name, self._namespace)
                 self._members[name] = _Member(
-                    name, handle, key, node_id, kind == "gpu", time.monotonic()
+                    name,
+                    handle,
+                    name.split("-")[1],
+                    node_of(name),
+                    is_on_gpu(name),
+                    time.monotonic(),
                 )
 
     def _hear_members(self, now: float) -> None:
@@ -208,19 +216,23 @@ class DetectorPool:
                     member.retiring = member.handle.retire.remote()
             except ray.exceptions.RayError as error:
                 log.warning("%s is gone: %s", member.name, error)
+                self._spare(member, now + DEATH_SECONDS)
                 self._end(member)
                 continue
             late = member.state is None and now - member.started_at > START_SECONDS
             fault = member.state.fault if member.state is not None else None
             if late or fault:
                 log.warning("%s is ended: %s", member.name, fault or "it does not start")
-                if member.node_id in self._nodes:
-                    self._nodes[member.node_id].spared_until = now + SPARED_SECONDS
+                self._spare(member, now + SPARED_SECONDS)
                 self._end(member)
 
+    def _spare(self, member: _Member, until: float) -> None:
+        if member.node_id in self._nodes:
+            self._nodes[member.node_id].spared_until[member.key, member.on_gpu] = until
+
     def _end(self, member: _Member) -> None:
-        ray.kill(member.handle)
         del self._members[member.name]
+        ray.kill(member.handle)
 
     def _hear_nodes(self, now: float) -> None:
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
@@ -228,6 +240,10 @@ class DetectorPool:
         for node_id in self._nodes.keys() - alive.keys():
             del self._nodes[node_id]
         specs = {demand.spec.key: demand.spec for demand in self._demands.values()}
+        for node in self._nodes.values():
+            for known in (node.facts, node.asked, node.looked_at, node.problems):
+                for key in known.keys() - specs.keys():
+                    del known[key]
         for node_id, resources in alive.items():
             node = self._nodes.setdefault(node_id, _Node(0.0, 0.0))
             node.gpus, node.cpus = resources.get("GPU", 0.0), resources.get("CPU", 0.0)
@@ -258,35 +274,48 @@ class DetectorPool:
 
     def _start_one(self, spec: DetectorSpec, now: float) -> bool:
         """Starts a detector where there is most room, on a GPU if one has some."""
-        nodes = {
-            node_id: node
-            for node_id, node in self._nodes.items()
-            if spec.key in node.facts and node.spared_until <= now
-        }
-        # The CPUs are for what finds no room on any GPU, so those who have some are heard first.
-        for on_gpu in (True, False) if self._has_looked(spec.key) else (True,):
-            rooms = {node_id: self._room(node_id, spec.key, on_gpu) for node_id in nodes}
+        for on_gpu in (True, False) if self._may_use_cpus(spec) else (True,):
+            nodes = {
+                node_id: node
+                for node_id, node in self._nodes.items()
+                if spec.key in node.facts and node.spared_until.get((spec.key, on_gpu), 0.0) <= now
+            }
+            rooms = {node_id: self._room(node_id, spec, on_gpu) for node_id in nodes}
             best = max(rooms, key=lambda node_id: rooms[node_id], default=None)
             if best is not None and rooms[best] > 0:
                 self._start(spec, best, nodes[best], on_gpu)
                 return True
         return False
 
-    def _room(self, node_id: str, key: str, on_gpu: bool) -> int:
+    def _may_use_cpus(self, spec: DetectorSpec) -> bool:
+        """Whether the policy admits them; where there are GPUs, for what finds no room there."""
+        policy = spec.settings.policy
+        if policy.device == "cpu":
+            return True
+        if policy.device == "cuda" or not self._has_looked(spec.key):
+            return False  # those who have GPUs are heard first
+        facts = [node.facts[spec.key] for node in self._nodes.values() if spec.key in node.facts]
+        return policy.overflow == "cpu" or not any(one.gpu.at_best for one in facts)
+
+    def _room(self, node_id: str, spec: DetectorSpec, on_gpu: bool) -> int:
         node = self._nodes[node_id]
-        slots: NodeSlots = node.facts[key].gpu if on_gpu else node.facts[key].cpu
-        if (node.gpus if on_gpu else node.cpus) <= 0:
-            return 0
+        facts = node.facts[spec.key]
+        slots: NodeSlots = facts.gpu if on_gpu else facts.cpu
+        # More than Ray has for them would wait there, and be taken for broken.
+        if on_gpu:
+            most = int(1 / slots.gpus_each) * int(node.gpus) if slots.gpus_each else 0
+        else:
+            cores = _cores(spec, node)
+            most = int(node.cpus / cores) if cores else 0
         ours = sum(
             one.node_id == node_id and one.on_gpu == on_gpu for one in self._members.values()
         )
         # Those of ours without a lease yet count as those with one: they are about to take it.
-        return slots.free + slots.held - ours
+        return min(slots.free + slots.held, most) - ours
 
     def _start(self, spec: DetectorSpec, node_id: str, node: _Node, on_gpu: bool) -> None:
         kind = "gpu" if on_gpu else "cpu"
         name = f"{PREFIX}{spec.key}-{kind}-{node_id}-{uuid.uuid4().hex[:8]}"
-        cores = spec.settings.policy.cores_per_cpu_reader
         handle = (
             ray.remote(Detector)
             .options(
@@ -294,9 +323,11 @@ class DetectorPool:
                 namespace=self._namespace,
                 lifetime="detached",
                 num_gpus=node.facts[spec.key].gpu.gpus_each if on_gpu else 0,
-                num_cpus=0 if on_gpu else min(cores, node.cpus),
+                num_cpus=0 if on_gpu else _cores(spec, node),
                 max_concurrency=CALLS_AT_ONCE,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+                # Ray counts; which GPU it is, the lease says, which knows how full they are.
+                runtime_env={"env_vars": {ALL_GPUS_VISIBLE: "1"}} if on_gpu else None,
             )
             .remote(spec, on_gpu=on_gpu)
         )
@@ -368,6 +399,21 @@ def detector_pool(namespace: str) -> Any:
         )
         .remote(namespace)
     )
+
+
+def node_of(name: str) -> str:
+    """Ray's id of the node on which a detector of that name is."""
+    return name.split("-")[3]
+
+
+def is_on_gpu(name: str) -> bool:
+    """Whether a detector of that name has a share of a GPU."""
+    return name.split("-")[2:3] == ["gpu"]
+
+
+def _cores(spec: DetectorSpec, node: _Node) -> float:
+    """What a detector on the CPU asks Ray for."""
+    return min(float(spec.settings.policy.cores_per_cpu_reader), node.cpus)
 
 
 def _is_there(reference: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import ray
 
 from ocr_assets.gpu.faults import DeviceFaultError
+from ocr_assets.object_storage_errors import in_own_words
 
 WAIT_SECONDS = 0.5  # for an answer, until workers are looked after again
 NOBODY_SECONDS = 0.05  # the same while nobody is at work
@@ -50,13 +51,15 @@ class Try(Generic[Unit]):
 
     Attributes:
         unit: The unit.
-        begun: How often it was begun.
-        died: Who has died with it.
+        deaths: How often whatever worked on it has died.
+        failures: How often whoever worked on it has raised something.
+        avoid: Who has died or failed with it.
     """
 
     unit: Unit
-    begun: int = 0
-    died: frozenset[str] = frozenset()
+    deaths: int = 0
+    failures: int = 0
+    avoid: frozenset[str] = frozenset()
 
 
 class Workers(Protocol[Given, Came]):
@@ -95,7 +98,8 @@ class Dispatch(Generic[Unit, Result]):
             workers: Those who do units.
             units: Taken as workers are free.
             lost: What becomes of a unit whose worker has died `max_tries` times, with the reason.
-            max_tries: How often a unit is begun at most.
+            max_tries: How often workers may die with a unit, and how often they may raise
+                something.
             say: Takes messages for people.
         """
         self._workers = workers
@@ -111,7 +115,8 @@ class Dispatch(Generic[Unit, Result]):
         """Each unit with what came of it, as it is finished.
 
         Raises:
-            Exception: What a worker has raised, `max_tries` times.
+            DeviceFaultError: The devices of `max_tries` workers were broken when they had one unit.
+            Exception: What workers have raised with one unit, `max_tries` times.
         """
         try:
             while self._begin():
@@ -132,7 +137,6 @@ class Dispatch(Generic[Unit, Result]):
             if begun is None:
                 self._waiting.appendleft(one)
                 break
-            one.begun += 1
             self._under_way[begun[0]] = one, begun[1]
         return bool(self._waiting or self._under_way)
 
@@ -160,20 +164,24 @@ class Dispatch(Generic[Unit, Result]):
             result = self._workers.result(answer_of(reference))
         except WorkerRetiredError:
             self._workers.ended(who, died=True)
-            one.begun -= 1
-        except WorkerDiedError as death:
+        except (WorkerDiedError, DeviceFaultError) as death:
             self._workers.ended(who, died=True)
-            one.died |= {who}
-            if one.begun >= self._max_tries:
-                reason = f"what worked on it died {one.begun} times, at last {who}: {death}"
+            one.deaths += 1
+            one.avoid |= {who}
+            if one.deaths >= self._max_tries:
+                if isinstance(death, DeviceFaultError):
+                    raise  # the device is to blame, and not what is on the frames
+                reason = f"what worked on it died {one.deaths} times, at last {who}: {death}"
                 self._say(f"unit {one.unit.number} is given up: {reason}")
                 return self._lost(one.unit, reason)
             self._say(f"{who} died, its work is done elsewhere: {death}")
         except Exception as error:
             self._workers.ended(who, died=False)
-            if one.begun >= self._max_tries:
+            one.failures += 1
+            one.avoid |= {who}
+            if one.failures >= self._max_tries:
                 raise
-            self._say(f"{who} failed, its work is tried again: {error}")
+            self._say(f"{who} failed, its work is tried again: {in_own_words(error)}")
         else:
             self._workers.ended(who, died=False)
             return result
@@ -185,14 +193,13 @@ def answer_of(reference: Any) -> Any:
     """What a worker has answered.
 
     Raises:
-        WorkerDiedError: It is gone, or its process can do no more.
+        WorkerDiedError: It is gone.
+        DeviceFaultError: Its process can use its GPU no more.
         Exception: What it has raised.
     """
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, DeviceFaultError):
-            raise WorkerDiedError(str(error.cause)) from error
         if isinstance(error.cause, Exception):
             raise error.cause from error
         raise

@@ -11,7 +11,6 @@ from ocr_assets.gpu.slots import DeviceSlots
 from ocr_assets.ocr.detector_settings import DetectorSettings
 from ocr_assets.ocr.reader_pool import shared_pool
 
-HOLDER = "ocr_assets detector"
 # Ray counts GPUs in steps of this size.
 STEP = 10_000
 
@@ -85,6 +84,11 @@ class NodeFacts:
     sentence: str
 
 
+def holder(*, on_gpu: bool) -> str:
+    """What leases of detectors are for; one on a GPU may hold one of the CPU while that is full."""
+    return f"ocr_assets detector, {'GPU' if on_gpu else 'CPU'}"
+
+
 def look(spec: DetectorSpec) -> NodeFacts:
     """Counts what would be admitted on this machine, without taking anything.
 
@@ -104,11 +108,12 @@ def look(spec: DetectorSpec) -> NodeFacts:
 
 
 def _slots(device: DeviceSlots) -> NodeSlots:
+    on_gpu = device.gpu is not None
     total = device.memory.total_bytes if device.memory else 0
     sizes = [*device.sizes_bytes, *(lease.size_bytes for lease in device.state.leases)]
     return NodeSlots(
         max(device.soon - device.held, 0),
-        sum(HOLDER in lease.holder for lease in device.state.leases),
+        sum(holder(on_gpu=on_gpu) in lease.holder for lease in device.state.leases),
         device.at_best,
         max(sizes) / total if sizes and total else 0.0,
     )

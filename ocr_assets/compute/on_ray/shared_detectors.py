@@ -1,6 +1,7 @@
 """A step's way to the detectors that all runs share."""
 
 import contextlib
+import dataclasses
 import time
 import uuid
 from collections import Counter
@@ -12,7 +13,7 @@ import ray
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.detector import Answer
-from ocr_assets.compute.on_ray.detector_pool import Offer, detector_pool
+from ocr_assets.compute.on_ray.detector_pool import Offer, detector_pool, is_on_gpu, node_of
 from ocr_assets.compute.on_ray.dispatch import Try
 from ocr_assets.compute.on_ray.nodes import DetectorSpec
 from ocr_assets.gpu.placement import NoRoomError
@@ -21,6 +22,8 @@ from ocr_assets.ocr.detector_settings import DetectorSettings
 ASK_SECONDS = 1.0
 FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0
 LEAVE_SECONDS = 5.0
+# One that seemed to be gone and is offered all the same was out of reach for a moment.
+GONE_SECONDS = 60.0
 
 
 class SharedDetectors:
@@ -60,7 +63,7 @@ class SharedDetectors:
         self._asked: Any = None
         self._asked_at = float("-inf")
         self._offer = Offer({}, 0, "nothing is known of it yet", has_looked=False)
-        self._gone: set[str] = set()
+        self._gone: dict[str, float] = {}  # and when
         self._units = Counter[str]()
         self._alone: set[str] = set()
         self._waits_since: float | None = None
@@ -88,8 +91,12 @@ class SharedDetectors:
         """
         if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
             try:
-                self._offer = ray.get(self._asked)
-                self._gone &= self._offer.detectors.keys()
+                offer: Offer = ray.get(self._asked)
+                # A handle that is known goes on being used: through Ray's client each new one is
+                # made known to the cluster again.
+                old = self._offer.detectors
+                known = {name: old.get(name, new) for name, new in offer.detectors.items()}
+                self._offer = dataclasses.replace(offer, detectors=known)
             except ray.exceptions.RayActorError:
                 self._pool = None  # it is started again
             self._asked = None
@@ -107,17 +114,21 @@ class SharedDetectors:
         A unit with which a detector has died has the next one to itself, so that its death is not
         counted against others.
         """
-        free = {
-            name: self._units[name]
+        now = time.monotonic()
+        there = [
+            name
             for name in self._offer.detectors
-            if name not in self._gone and name not in self._alone
-        }
-        most = 1 if one.died else self._units_ahead
-        name = min(free, key=lambda name: free[name], default=None)
-        if name is None or free[name] >= most:
+            if self._gone.get(name, float("-inf")) < now - GONE_SECONDS and name not in self._alone
+        ]
+        nodes = {node_of(name) for name in one.avoid}
+        elsewhere = [name for name in there if node_of(name) not in nodes]
+        name = min(elsewhere or there, key=lambda name: self._units[name], default=None)
+        # A pause of a CPU between two units is nothing beside the time that it takes for one.
+        most = 1 if one.deaths or not is_on_gpu(name or "") else self._units_ahead
+        if name is None or self._units[name] >= most:
             return None
         self._units[name] += 1
-        if one.died:
+        if one.deaths:
             self._alone.add(name)
         return self._offer.detectors[name].detect.remote(self._work, one.unit), name
 
@@ -126,7 +137,7 @@ class SharedDetectors:
         self._units[who] -= 1
         self._alone.discard(who)
         if died:
-            self._gone.add(who)
+            self._gone[who] = time.monotonic()
 
     def result(self, answer: Answer) -> FinishedBoxes:
         """See `Workers`."""
