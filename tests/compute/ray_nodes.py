@@ -31,11 +31,13 @@ class RayNode:
     Attributes:
         process: `ray start --block`, whose children are the node.
         nvml: Its GPUs.
+        gpus: Their UUIDs, in order.
         folder: Its log of detectors and its leases.
     """
 
     process: subprocess.Popen[bytes]
     nvml: FakeNvml
+    gpus: list[str]
     folder: Path
 
     @property
@@ -113,8 +115,7 @@ class RayNodes:
         folder = self._folder / f"node{len(self.nodes)}"
         folder.mkdir(parents=True)
         nvml = FakeNvml(folder / "nvml", self._library)
-        for size in gpu_bytes:
-            nvml.add_gpu(size)
+        gpus = [nvml.add_gpu(size) for size in gpu_bytes]
         host, _, port = self.address.partition(":")
         place = (
             [
@@ -146,7 +147,7 @@ class RayNodes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        node = RayNode(process, nvml, folder)
+        node = RayNode(process, nvml, gpus, folder)
         self.nodes.append(node)
         deadline = time.monotonic() + START_SECONDS
         while b"Ray runtime started" not in (folder / "ray_start").read_bytes():

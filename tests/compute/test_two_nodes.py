@@ -27,7 +27,7 @@ from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from tests.clips import write_video
 from tests.compute.ray_nodes import ROOT, RayNodes, kill, ray_nodes
-from tests.fake_nvml import GIB
+from tests.fake_nvml import GIB, allocate
 from tests.gpu.fake_detector import FakeLoader
 from tests.own_pool import POOLS, OwnPool
 from tests.pipeline import DAY, NEXT_DAY, materialize_day, rows
@@ -132,6 +132,7 @@ class Run:
         nodes: RayNodes,
         *,
         day: str = DAY,
+        address: str | None = None,
         easyocr: dict[str, Any] | None = None,
         compute: dict[str, Any] | None = None,
     ) -> None:
@@ -139,7 +140,7 @@ class Run:
             "videos": "none are needed",
             "data": str(data),
             "day": day,
-            "address": nodes.address,
+            "address": address or nodes.address,
             "easyocr": {"idle_seconds": 2} | (easyocr or {}),
             "compute": compute or {},
         }
@@ -221,18 +222,36 @@ def test_a_day_of_200_clips_is_the_same_as_done_here_and_detectors_are_where_the
     assert len(list((nodes.nodes[1].folder / "leases").glob("GPU-*"))) == 2
 
 
-def test_two_days_at_once_share_the_same_detectors(
+def test_two_days_at_once_share_the_same_detectors_one_of_them_from_another_host(
     sampled: Path, nodes: RayNodes, start: Start
 ) -> None:
     for node in nodes.nodes:
         node.slow(0.05)
-    runs = [start(sampled, day=day) for day in (DAY, NEXT_DAY)]
+    runs = [
+        start(sampled, day=DAY),
+        start(sampled, day=NEXT_DAY, address=nodes.client_address),
+    ]
     for run in runs:
         assert run.result()["frames"] == 3 * SOME
     loaded = [line for node in nodes.nodes for line in node.lines() if line.startswith("loaded")]
     assert len(loaded) <= 6  # one for each detector that has room, not for each run
     # What a day has several times is detected once, and what both have by each.
     assert rows_of(sampled, DAY) == rows_of(sampled, NEXT_DAY)
+
+
+def test_on_a_gpu_that_others_fill_there_is_no_detector(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    node = nodes.nodes[1]
+    hog = allocate(node.nvml.state, node.gpus[0], 23 * GIB)
+    for one in nodes.nodes:
+        one.slow(0.1)
+    try:
+        assert start(sampled).result()["frames"] == 3 * SOME
+    finally:
+        hog.free()
+    loaded = {line.split()[1] for line in node.lines() if line.startswith("loaded")}
+    assert loaded - {"cpu"} == {"cuda:1"}
 
 
 def test_a_detector_that_is_killed_costs_nothing_but_time(
