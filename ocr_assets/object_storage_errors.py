@@ -31,6 +31,7 @@ UNKNOWN_CREDENTIALS = frozenset(
 # What polars, deltalake and obstore say alike, as the same library is under all of them.
 REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)|error sending request for url \((\S+)\)")
 NO_CREDENTIALS = re.compile(r"loading credentials|provided credentials|\bIMDS\b")  # of AWS's own
+CUT = re.compile(r"list(?:ing)? response body")  # a listing that ended before its end
 COLOURS = re.compile(r"\x1b\[\d*m")  # deltalake's
 STATUS = re.compile(r"(?:non-2xx status code|non-2xx status)\W+(\d{3})\b")
 CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -102,6 +103,8 @@ def in_own_words(error: BaseException, place: str = "the object storage") -> Bas
     if isinstance(error, ObjectStorageError):
         return error
     text = COLOURS.sub("", str(error))
+    if CUT.search(text):
+        return ObjectStorageError(place, Problem("answers in part only", BUSY, False))
     request = REQUEST.search(text)
     if request is None and not NO_CREDENTIALS.search(text):
         for name in ("__cause__", "__context__"):
@@ -128,7 +131,7 @@ def _gives_credentials(url: str) -> bool:
     return (
         host.startswith(("169.254.", "fd00:ec2:", "sts."))
         or host == "metadata.google.internal"
-        or urlsplit(url).path.startswith("/oauth2/")
+        or urlsplit(url).path.startswith(("/latest/api/token", "/latest/meta-data/", "/oauth2/"))
     )
 
 

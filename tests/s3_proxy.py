@@ -96,6 +96,10 @@ class Handler(BaseHTTPRequestHandler):
                 status, answered, content = self._forward(body)
             if kind == "drop after":
                 self._drop()
+            elif kind == "cut" and content:
+                noted["status"] = status
+                self._answer(status, answered, content[:-1], missing_bytes=1)
+                self._drop()
             else:
                 noted["status"] = status
                 self._answer(status, answered, content)
@@ -123,14 +127,16 @@ class Handler(BaseHTTPRequestHandler):
             response = connection.getresponse()
             return response.status, dict(response.getheaders()), response.read()
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], content: bytes, missing_bytes: int = 0
+    ) -> None:
         sizes = {name.lower(): text for name, text in headers.items()}
         size = sizes.get("content-length") if self.command == "HEAD" else None
         self.send_response_only(status)
         for name, text in headers.items():
             if name.lower() not in OWN_HEADERS:
                 self.send_header(name, text)
-        self.send_header("Content-Length", size or str(len(content)))
+        self.send_header("Content-Length", size or str(len(content) + missing_bytes))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)

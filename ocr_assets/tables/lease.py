@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60.0  # one that does not change for so long has no holder any more
 RENEWALS = 6  # in that time
+RACE_SECONDS = 0.2  # between two looks of those who want the same free day
 
 
 @contextlib.contextmanager
@@ -103,11 +104,13 @@ class _Lease:
             is_free = there.get("holder") is None or now - seen_at > self._seconds
             if is_free and self._write(seen):
                 break
-            if is_free:
-                continue  # another one was faster, or it was ours and its answer was lost
             held = held_by(there)
             if now > deadline:
                 raise DaysLockedError(f"{held} is working on {self._date} in {self._folder.uri}")
+            if is_free:
+                # Another one was faster, or it was ours and its answer was lost.
+                self._is_over.wait(RACE_SECONDS)
+                continue
             if held != waits_for:
                 say(f"{held} is working on {self._date} in {self._folder.uri}; waiting for it")
                 waits_for = held
@@ -151,7 +154,7 @@ class _Lease:
                         "the second to finish a table will be refused"
                     )
                     return
-            except OSError as error:
+            except Exception as error:  # whatever it is, the run has to be told
                 if not is_told and time.monotonic() - renewed_at > self._seconds:
                     is_told = True
                     self._warn(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 16 * 2**20  # what is larger is uploaded in pieces of this size
 REMOVED_AT_ONCE = 1_000
 REMOVAL_ATTEMPTS = 3
+LISTING_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,16 @@ class ObjectFolder(Folder):
 
     def entries(self, name: str) -> list[Entry]:
         """See `Folder`."""
+        # obstore asks again by itself, but not for an answer that is cut short.
+        for _ in range(LISTING_ATTEMPTS - 1):
+            try:
+                return self._entries(name)
+            except ObjectStorageError as error:
+                if error.problem.lasting:
+                    raise
+        return self._entries(name)
+
+    def _entries(self, name: str) -> list[Entry]:
         import obstore
 
         with self.errors(name):

@@ -60,6 +60,11 @@ ANSWERS = {
         "look at the storage and the network",
         True,
     ),
+    Answer("", 400, "RequestTimeout", REPEATED): (
+        "answers with an error (400 RequestTimeout)",
+        "look at the storage and the network",
+        True,
+    ),
 }
 
 
@@ -130,6 +135,29 @@ def test_a_storage_that_is_not_reached_is_told_and_tried_again(s3: S3Server, wor
     with s3.failing(Faults(share=1, kinds=("stall",), in_a_row=99, stall_seconds=2)):
         error = raised(quick(s3), WORK[work])
     assert_is_told(error, "does not answer in time", to_do, retried=True)
+
+
+def test_a_listing_that_is_cut_short_is_asked_for_again(s3: S3Server) -> None:
+    table = quick(s3)
+    write(table, MONDAY, 1)
+    listed = WORK["list"](table)
+    with s3.failing(Faults(share=1, kinds=("cut",), in_a_row=2)):
+        assert WORK["list"](table) == listed
+    with s3.failing(Faults(share=1, kinds=("cut",), in_a_row=99)):
+        error = raised(table, WORK["list"])
+    assert_is_told(error, "answers in part only", "look at the storage", retried=True)
+
+
+@pytest.mark.parametrize("prefix", ["latest/redirects", "refused/timed out", "sts.resolve/oauth2"])
+def test_what_places_are_called_says_nothing_of_what_is_wrong(prefix: str) -> None:
+    url = f"http://lists.example.org:9000/tables/{prefix}/part.parquet"
+    said = (
+        f"Generic S3 error: Error performing GET {url.replace(' ', '%20')} in 2s, after 1 retries: "
+        "Server returned non-2xx status code: 503 Service Unavailable: "
+        "<Error><Code>SlowDown</Code></Error>"
+    )
+    assert "answers with an error (503 SlowDown)" in describe(OSError(said))
+    assert may_be_retried(OSError(said))
 
 
 @pytest.mark.parametrize("work", ["write", "read", "list", "note"])
