@@ -6,14 +6,13 @@ import dagster as dg
 from deltalake.exceptions import DeltaError
 
 from ocr_assets import settings
-from ocr_assets.compute.ray_environment import ClusterUnreachableError
+from ocr_assets.compute.ray_environment import ClusterUnreachableError, RayMissingError
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.object_storage import ObjectStorageUnavailableError, StorageOptionsError
 from ocr_assets.object_storage_errors import ObjectStorageError, in_own_words
 from ocr_assets.ocr.weights import WeightsError
-from ocr_assets.resources.compute import RayMissingError
 from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError
 from ocr_assets.tables.checkpoint import WriterTooLateError
 from ocr_assets.tables.day_lock import DaysLockedError

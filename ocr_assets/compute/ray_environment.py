@@ -1,8 +1,12 @@
-"""What Ray takes from the environment when it is imported."""
+"""What has to be known of Ray without importing it."""
 
 import os
 import secrets
 import sys
+
+
+class RayMissingError(ImportError):
+    """The packages for a Ray cluster are not installed."""
 
 
 class ClusterUnreachableError(ConnectionError):

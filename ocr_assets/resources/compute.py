@@ -10,12 +10,8 @@ from pydantic import Field
 
 from ocr_assets.compute.interface import Compute
 from ocr_assets.compute.local import LocalCompute
-from ocr_assets.compute.ray_environment import guard_own_cluster
+from ocr_assets.compute.ray_environment import RayMissingError, guard_own_cluster
 from ocr_assets.config_fields import number
-
-
-class RayMissingError(ImportError):
-    """The packages for a Ray cluster are not installed."""
 
 
 class ComputeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
