@@ -29,8 +29,8 @@ ONE_VIDEO_A_PART = {"ops": {"sampled_frames": {"config": {"part_max_frames": FRA
 def finished_parts(data: Path) -> list[str]:
     """The parts of boxes that an interrupted step has left, by their names."""
     notes = list((data / "ocr_boxes" / "_unfinished").glob("*.json"))
-    parts = [part for note in notes for part, _ in json.loads(note.read_text())["parts"]]
-    return [Path(part).name for part in parts]
+    units = [unit for note in notes for unit in json.loads(note.read_text())["units"]]
+    return [Path(relative).name for _, parts in units for relative, *_ in parts]
 
 
 def worker(deployment: Deployment, run_id: str) -> int:
