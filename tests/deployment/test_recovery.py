@@ -79,8 +79,8 @@ def assert_taken_up(
     assert 'Started execution of step "sampled_frames"' not in said
     parts = part_files(Tables(root=str(data)).ocr_boxes, dt.date.fromisoformat(DAY))
     assert [part.name for part in parts][: len(done)] == done
-    # Each part's name ends in its writer's: those of the killed run, then those of its retry.
-    writers = Counter(part.stem.rpartition("-")[2] for part in parts)
+    # Each part's name has its writer's: those of the killed run, then those of its retry.
+    writers = Counter(part.stem.split("-")[3] for part in parts)
     assert list(writers.values()) == [len(done), CLIPS - len(done)]
     assert boxes(data, DAY) == boxes(undisturbed, DAY)
     wait_until(lambda: deployment.pool("gpu")["claimedSlots"] == [], "its slot is free again", 60)
