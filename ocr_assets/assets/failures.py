@@ -55,7 +55,6 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
     (PartitionOutdatedError, "materialise it again; of filtered_dataset that needs no OCR"),
     (TableDamagedError, "do that, and look at the disk: a run leaves nothing torn"),
     (StorageOptionsError, "correct root or storage_options of the resource tables"),
-    (ObjectStorageUnavailableError, "install that where the run is executed"),
     (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
     (
