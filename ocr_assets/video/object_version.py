@@ -71,12 +71,9 @@ def locate(url: str, storage: Storage) -> tuple[ObjectStore, str]:
     bucket, key = bucket_and_key(url)
     try:
         store = open_store(bucket, dict(storage.options))
-    except ImportError:
-        raise
-    except Exception as error:  # obstore's own, which cannot be named before it is imported
+    except ValueError as error:
         problem = str(error).partition("\n")[0]
-        what = "URL or storage_options" if isinstance(error, ValueError) else "storage_options"
-        raise OSError(errno.EINVAL, f"{what}: {problem}") from None
+        raise OSError(errno.EINVAL, f"URL or storage_options: {problem}") from None
     return store, key.strip("/")
 
 
