@@ -25,6 +25,8 @@ from ocr_assets.compute.on_ray.detector_pool import PoolState, detector_pool
 from ocr_assets.ocr.reader_pool import ReaderPool
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
+from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.checkpoint import read_notes
 from tests.clips import write_video
 from tests.compute.ray_nodes import ROOT, RayNodes, kill, ray_nodes
 from tests.fake_nvml import GIB, allocate
@@ -289,7 +291,9 @@ def test_a_run_that_is_killed_is_gone_on_with_and_its_detectors_are_taken_over_o
     for node in nodes.nodes:
         node.slow(0.2)
     run = start(sampled)
-    wait_until(lambda: list((sampled / "ocr_boxes" / f"date={DAY}").glob("part-*")))
+    # A part that is there is not of use before the run has taken note of it.
+    boxes = Tables(root=str(sampled)).ocr_boxes.folder
+    wait_until(lambda: any(note.units for note in read_notes(boxes).values()))
     run.kill()
     again = start(sampled)
     assert again.result()["frames"] == 3 * SOME
