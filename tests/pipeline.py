@@ -37,6 +37,7 @@ def materialize_day(
     decoder: VideoDecoder | None = None,
     compute: ComputeResource | None = None,
     instance: dg.DagsterInstance | None = None,
+    checks: bool = True,
     raise_on_error: bool = True,
 ) -> dg.ExecuteInProcessResult:
     """Materialises assets for a day, with their checks.
@@ -55,6 +56,7 @@ def materialize_day(
         decoder: The decoder's resource.
         compute: Who does the work; by default this process.
         instance: Where the run is recorded; by default an instance of its own.
+        checks: Whether with their checks, which runs have in processes of their own.
         raise_on_error: Whether a failing step raises.
     """
     names = {asset.key.to_user_string() for asset in assets}
@@ -65,9 +67,12 @@ def materialize_day(
         "filtered_dataset": rule or {},
     }
     others = [asset for asset in ASSETS if asset.key.to_user_string() not in names]
+    selection: dg.AssetSelection = dg.AssetSelection.assets(*assets).without_checks()
+    if checks:
+        selection |= dg.AssetSelection.checks_for_assets(*assets)
     return dg.materialize(
         [*assets, *others, *all_checks],
-        selection=dg.AssetSelection.assets(*assets) | dg.AssetSelection.checks_for_assets(*assets),
+        selection=selection,
         partition_key=day,
         instance=instance,
         resources={

@@ -13,7 +13,6 @@ from ocr_assets.compute.boxes_work import BoxesUnit
 from ocr_assets.compute.known_boxes import KnownBoxes, are_among, numbers_of
 from ocr_assets.tables.partitioned import PartitionedTable
 
-PARTS_AT_ONCE = 64
 COLUMNS = ("video_id", "frame_index", "image_hash", "error")
 
 
@@ -23,15 +22,17 @@ class DayOfFrames:
 
     Attributes:
         parts: The part files, in order.
-        frames: Frames in each of them.
-        numbers: `numbers_of` each of the frames, part after part.
+        frames: Frames in each of them, without those that failed.
+        numbers: `numbers_of` the frames, part after part, in one piece.
+        starts: Where in it each part begins, and where the last one ends.
         digest: Hash of the frames' ids, hashes and errors, and of which part each is in. By
             content: frames that were sampled again in the same way are the same frames.
     """
 
     parts: Sequence[str]
     frames: Sequence[int]
-    numbers: Sequence[NDArray[np.uint64]]
+    numbers: NDArray[np.uint64]
+    starts: Sequence[int]
     digest: str
 
     @classmethod
@@ -48,24 +49,29 @@ class DayOfFrames:
         """
         paths = table.parts(date)
         frames: list[int] = []
-        numbers: list[NDArray[np.uint64]] = []
+        numbers = [np.empty(0, np.uint64)]
+        starts = [0]
         digest = hashlib.sha256()
-        for start in range(0, len(paths), PARTS_AT_ONCE):
-            some = paths[start : start + PARTS_AT_ONCE]
-            with table.reading(date):
-                parts = pl.collect_all(
-                    [table.scan_part(path, date).select(COLUMNS) for path in some]
-                )
-            for part in parts:
+        with table.reading(date):
+            for part in table.collect_parts(paths, date, lambda rows: rows.select(COLUMNS)):
                 digest.update(part.write_csv().encode())  # its header tells where a part begins
                 good = part.filter(pl.col("error").is_null())
                 frames.append(good.height)
-                numbers.append(numbers_of(good["image_hash"]))
-        return cls(paths, frames, numbers, digest.hexdigest())
+                # A copy, as it would hold on to all that was read with it.
+                numbers.append(numbers_of(good["image_hash"]).copy())
+                starts.append(starts[-1] + numbers[-1].size)
+        return cls(paths, frames, np.concatenate(numbers), starts, digest.hexdigest())
+
+    def numbers_of_part(self, part: int) -> NDArray[np.uint64]:
+        """The numbers of the frames of one part."""
+        return self.numbers[self.starts[part] : self.starts[part + 1]]
 
     def sorted_numbers(self, parts: Sequence[int]) -> NDArray[np.uint64]:
         """The numbers of the frames of some parts, in ascending order, repetitions included."""
-        return np.sort(np.concatenate([np.empty(0, np.uint64), *(self.numbers[i] for i in parts)]))
+        some = [np.empty(0, np.uint64), *map(self.numbers_of_part, parts)]
+        numbers = np.concatenate(some)
+        numbers.sort()
+        return numbers
 
 
 class UnitsOfBoxes:
@@ -105,7 +111,7 @@ class UnitsOfBoxes:
     def __iter__(self) -> Iterator[BoxesUnit]:
         """The units, in order."""
         for number in self._parts:
-            numbers = self._day.numbers[number]
+            numbers = self._day.numbers_of_part(number)
             found: dict[str, dt.date] = {}
             repeated = frozenset[str]()
             if are_among(self._repeated, numbers).any():

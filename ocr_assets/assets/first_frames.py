@@ -20,7 +20,7 @@ MOST_VIDEOS = 6
 class FirstFrames:
     """The first frame that passes by of some videos, which are spread over the day's list."""
 
-    def __init__(self, video_ids: Sequence[str]) -> None:
+    def __init__(self, video_ids: pl.Series) -> None:
         """Chooses the videos.
 
         Args:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,10 +13,11 @@ from ocr_assets.assets.decode_workers import decode_workers_field, worker_count
 from ocr_assets.assets.first_frames import FirstFrames
 from ocr_assets.assets.metadata import written
 from ocr_assets.assets.reuse import partitions_to_reuse, reuse_days_field
-from ocr_assets.compute.frames_work import FramesUnit, FramesWork, VideoToSample
+from ocr_assets.assets.units_of_frames import UnitsOfFrames, least_bytes
+from ocr_assets.compute.frames_work import FramesWork
 from ocr_assets.compute.interface import Compute
 from ocr_assets.compute.observer import Observer
-from ocr_assets.compute.reused_frames import FramePlaces, find_frames
+from ocr_assets.compute.reused_frames import find_frames
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.configured import asset_config
 from ocr_assets.gpu.sizes import GIB, MIB
@@ -29,15 +29,8 @@ from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import SampledFrames
-from ocr_assets.tables.stored_path import stored_path
-from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.sampling import SamplingRule, sampling_key
 from ocr_assets.video.source_file import Storage
-
-# A third of what frames of real clips take on average in lossless WebP, so that nothing is refused
-# that would fit.
-LEAST_BYTES_A_PIXEL = 0.25
-MEAN_BYTES_A_PIXEL = 0.75
 
 
 @asset_config("sampled_frames")
@@ -123,11 +116,10 @@ def _sample(
             )
             .collect()
         )
-    needed_bytes = _least_bytes(videos, rule)
+    needed_bytes = least_bytes(videos, rule)
     tables.sampled_frames.folder.ensure_space(needed_bytes, f"the frames of {date} by estimate")
     key = sampling_key(rule)
     size = PartSize(config.part_max_frames, config.part_max_bytes)
-    video_ids = videos["video_id"].to_list()
     days = partitions_to_reuse(
         tables.sampled_frames,
         tables.video_manifest,
@@ -135,24 +127,22 @@ def _sample(
         config.reuse_days,
         videos.lazy().select("video_id"),
     )
-    sampled = find_frames(tables.sampled_frames, days, key, video_ids)
-    units = [*_units(videos, sampled, rule, size)]
-    # A unit is known by its number, so that the same numbers have to mean the same videos.
-    of_units = [[video.video_id for video in unit.videos] for unit in units]
-    made_from = hashlib.sha256(repr((of_units, key, decoder.limits(), size)).encode()).hexdigest()
-    first_frames = FirstFrames(video_ids)
+    sampled = find_frames(tables.sampled_frames, days, key, videos["video_id"])
+    units = UnitsOfFrames(videos, sampled, rule, size)
+    of_units = (units.digest, key, decoder.limits(), size)
+    made_from = hashlib.sha256(repr(of_units).encode()).hexdigest()
+    first_frames = FirstFrames(videos["video_id"])
     failed, reused = 0, 0
     with tables.sampled_frames.replace_units(
         date, made_from=made_from, is_shared=compute.is_shared
     ) as writer:
         finished = set(writer.finished_units)
         failed += writer.resumed("error").drop_nulls().height
-        left = [unit for unit in units if unit.number not in finished]
-        to_do = sum(len(unit.videos) for unit in left)
+        left = units.without(finished)
         if finished:
-            done = videos.height - to_do
+            done = videos.height - left.video_count
             context.log.info(f"{done} of {videos.height} videos were done by an earlier try")
-        progress = Progress(context.log.info, "videos", total=to_do)
+        progress = Progress(context.log.info, "videos", total=left.video_count)
         work = FramesWork(
             tables.sampled_frames,
             writer.place,
@@ -166,7 +156,7 @@ def _sample(
         observer = Observer(progress.advance, context.log.info)
         for one in compute.sample(work, left, observer):
             writer.add_unit(one.unit, one.parts)
-            first_frames.look(tables.sampled_frames, date, units[one.unit], one.parts)
+            first_frames.look(tables.sampled_frames, date, units.unit(one.unit), one.parts)
             failed += one.failed
             reused += one.reused
     frames = writer.row_count - failed
@@ -183,49 +173,3 @@ def _sample(
         **({"videos_per_second": progress.rate} if progress.done else {}),
         "first_frames": dg.MetadataValue.md(first_frames.markdown()),
     }
-
-
-def _units(
-    videos: pl.DataFrame,
-    sampled: Mapping[str, FramePlaces],
-    rule: SamplingRule,
-    size: PartSize,
-) -> Iterator[FramesUnit]:
-    """Videos in groups whose frames take about a part, as far as the manifest tells."""
-    frames = _frames_expected(rule).fill_null(rule.frame_sample_num).ceil().alias("frames")
-    pixels = (pl.col("width") * pl.col("height").cast(pl.Int64)).fill_null(0).alias("pixels")
-    columns = videos.select("video_id", "path", "path_bytes", "file_state", frames, pixels)
-    group: list[VideoToSample] = []
-    rows, number, number_bytes = 0.0, 0, 0.0
-    for video_id, path, path_bytes, state, expected, of_each in columns.iter_rows():
-        expected_bytes = MEAN_BYTES_A_PIXEL * of_each * expected
-        if group and (rows + expected > size.rows or number_bytes + expected_bytes > size.bytes):
-            yield FramesUnit(number, tuple(group))
-            group, rows, number_bytes, number = [], 0.0, 0.0, number + 1
-        places = tuple(sampled.get(video_id, ()))
-        version = _version(path, state)
-        group.append(VideoToSample(video_id, stored_path(path, path_bytes), version, places))
-        rows += expected
-        number_bytes += expected_bytes
-    if group:
-        yield FramesUnit(number, tuple(group))
-
-
-def _version(path: str, file_state: str | None) -> str | None:
-    """What an object was like when the manifest was made: its id is of that version."""
-    if file_state is None or not is_object_url(path):
-        return None
-    return file_state.rpartition(" ")[2]  # before it stands what decided on the other columns
-
-
-def _least_bytes(videos: pl.DataFrame, rule: SamplingRule) -> int:
-    """What the frames of videos take at least, as far as the manifest tells."""
-    frames = _frames_expected(rule)
-    pixels = videos.select((pl.col("width") * pl.col("height").cast(pl.Int64) * frames).sum())
-    return int(LEAST_BYTES_A_PIXEL * (pixels.item() or 0))
-
-
-def _frames_expected(rule: SamplingRule) -> pl.Expr:
-    every = rule.sample_every_seconds
-    wanted = rule.frame_sample_num if every is None else pl.col("duration_seconds") / every
-    return pl.min_horizontal("frame_count", wanted)

@@ -69,10 +69,13 @@ class KnownBoxes:
         is_left = np.ones(wanted.size, np.bool_)
         numbers = [np.empty(0, np.uint64)]
         places = [np.empty(0, np.uint32)]
+
+        def hashes(rows: pl.LazyFrame) -> pl.LazyFrame:
+            return rows.filter(_is_good(detection_key)).select("image_hash")
+
         for day, paths in days.items():
             try:
-                for path in paths:
-                    found = _good(table, path, day, detection_key).select("image_hash").collect()
+                for path, found in zip(paths, table.collect_parts(paths, day, hashes), strict=True):
                     here = np.unique(numbers_of(found["image_hash"]))
                     at = np.searchsorted(wanted, here[are_among(wanted, here)])
                     at = at[is_left[at]]
@@ -112,7 +115,7 @@ def read_boxes(
     for path, day in places.items():
         wanted = pl.col("image_hash").is_in([*(set(image_hashes) - known.keys())])
         try:
-            here = _good(table, path, day, detection_key).filter(wanted)
+            here = table.scan_part(path, day).filter(_is_good(detection_key), wanted)
             rows = here.select("image_hash", *COLUMNS).collect()
         except UNREADABLE_PART:
             continue
@@ -120,7 +123,5 @@ def read_boxes(
     return known
 
 
-def _good(table: PartitionedTable, path: str, day: dt.date, detection_key: str) -> pl.LazyFrame:
-    return table.scan_part(path, day).filter(
-        pl.col("detection_key") == detection_key, pl.col("error").is_null()
-    )
+def _is_good(detection_key: str) -> pl.Expr:
+    return (pl.col("detection_key") == detection_key) & pl.col("error").is_null()

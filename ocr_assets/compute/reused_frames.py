@@ -25,7 +25,7 @@ def find_frames(
     table: PartitionedTable,
     days: Mapping[dt.date, list[str]],
     sampling_key: str,
-    video_ids: Collection[str],
+    video_ids: pl.Series,
 ) -> dict[str, FramePlaces]:
     """In which part files there are frames of videos; their images are not read.
 
@@ -38,7 +38,7 @@ def find_frames(
         video_ids: The videos.
     """
     found: dict[str, FramePlaces] = {}
-    missing = set(video_ids)
+    missing: set[str] = set(video_ids) if days else set()
     for day, paths in days.items():
         if not missing:
             break
@@ -99,13 +99,13 @@ def _of_day(
     found: dict[str, list[tuple[dt.date, str]]] = {}
     refused: set[str] = set()
     is_good = (pl.col("sampling_key") == sampling_key) & pl.col("error").is_null()
-    for path in paths:
-        videos = (
-            table.scan_part(path, day)
-            .group_by("video_id", maintain_order=True)
-            .agg(is_good.fill_null(value=False).all().alias("is_good"))
-            .collect()
+
+    def videos_of(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.group_by("video_id", maintain_order=True).agg(
+            is_good.fill_null(value=False).all().alias("is_good")
         )
+
+    for path, videos in zip(paths, table.collect_parts(paths, day, videos_of), strict=True):
         for video_id, good in videos.iter_rows():
             if not good:
                 refused.add(video_id)

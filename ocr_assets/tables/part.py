@@ -22,7 +22,7 @@ MADE_FROM = "ocr_assets.made_from"  # in each part's footer
 UNIT_DIGITS, PIECE_DIGITS = 8, 6  # names sort like numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """A part file that is finished and that no reader sees before it is committed.
 

@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -25,6 +25,7 @@ from ocr_assets.tables.storage_errors import UNREADABLE_PART, reason
 from ocr_assets.tables.unit_writer import UnitWriter
 
 RETENTION = dt.timedelta(days=7)
+PARTS_AT_ONCE = 64  # that are read at the same time, where little is read of each
 ParquetCompression = Literal["zstd", "uncompressed"]
 
 
@@ -122,6 +123,35 @@ class PartitionedTable:
     def scan_part(self, name: str, date: dt.date) -> pl.LazyFrame:
         """The rows of one of `parts(date)`."""
         return self.scan_names([name], date)
+
+    def collect_parts(
+        self,
+        names: Sequence[str],
+        date: dt.date,
+        ask: Callable[[pl.LazyFrame], pl.LazyFrame],
+    ) -> Iterator[pl.DataFrame]:
+        """What is asked of each of some parts of one day, in order.
+
+        Several are read at the same time: a storage may take long to begin an answer.
+
+        Args:
+            names: As `parts` has them.
+            date: The day.
+            ask: Is given the rows of a part; what it makes of them should be small.
+
+        Raises:
+            Exception: What reading a part raises, when all before it have been given.
+        """
+        for start in range(0, len(names), PARTS_AT_ONCE):
+            some = [
+                ask(self.scan_part(name, date)) for name in names[start : start + PARTS_AT_ONCE]
+            ]
+            parts: Iterable[pl.DataFrame]
+            try:
+                parts = pl.collect_all(some)
+            except UNREADABLE_PART:
+                parts = (one.collect() for one in some)  # which of them is it?
+            yield from parts
 
     @contextlib.contextmanager
     def reading(self, date: dt.date) -> Iterator[None]:

@@ -102,7 +102,7 @@ def frame(video_id: str, **others: object) -> pl.DataFrame:
 
 def test_the_videos_on_the_sheet_are_spread_over_the_day() -> None:
     videos = [f"{number:032x}" for number in range(60)]
-    frames = FirstFrames(videos)
+    frames = FirstFrames(pl.Series(videos))
     for video in videos:
         for seconds in (0.25, 0.5):
             frames.consider(frame(video, timestamp_seconds=seconds), f"{video[-2:]}.mp4")
@@ -114,7 +114,7 @@ def test_the_videos_on_the_sheet_are_spread_over_the_day() -> None:
 
 
 def test_frames_that_cannot_be_shown_leave_the_day_as_it_is() -> None:
-    frames = FirstFrames(["a", "b"])
+    frames = FirstFrames(pl.Series(["a", "b"]))
     frames.consider(frame("a", image=None, timestamp_seconds=None), "a.mp4")
     frames.consider(frame("b", image=b"not an image"), "b.mp4")
     assert frames.markdown() == "No frames."

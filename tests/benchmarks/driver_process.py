@@ -3,11 +3,16 @@
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ocr_assets.assets.ocr_boxes import ocr_boxes
+from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
+from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWork
+from ocr_assets.compute.interface import Compute, Detectors
+from ocr_assets.compute.observer import Observer
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
@@ -17,6 +22,46 @@ from tests.pipeline import materialize_day
 
 WARM_UP_PARTS = 8
 WIDTH, HEIGHT = 32, 32
+
+
+class Watched:
+    """An engine that also takes down how much memory this process has while it is at work."""
+
+    peaks: list[int]  # up to the first unit that is finished, and from then to the last
+
+    def __init__(self, engine: Compute) -> None:
+        self._engine = engine
+        self.is_shared = engine.is_shared
+
+    def sample(
+        self, work: FramesWork, units: Iterable[FramesUnit], observer: Observer
+    ) -> Iterator[FinishedFrames]:
+        """See `Compute`."""
+        return self._engine.sample(work, units, observer)
+
+    def detect(
+        self,
+        work: BoxesWork,
+        units: Iterable[BoxesUnit],
+        observer: Observer,
+        detectors: Detectors,
+        holder: str,
+    ) -> Iterator[FinishedBoxes]:
+        """See `Compute`."""
+        peaks: list[int] = []
+        for one in self._engine.detect(work, units, observer, detectors, holder):
+            if not peaks:
+                peaks.append(_peak_so_far())
+            yield one
+        type(self).peaks = [*peaks, _peak_so_far()]
+
+
+class WatchedCompute(ComputeResource):
+    """The resource with engines that are watched."""
+
+    def workers(self) -> Compute:
+        """See `ComputeResource`."""
+        return Watched(super().workers())
 
 
 def drive(engine: str, parts: int, frames: int) -> dict[str, Any]:
@@ -32,7 +77,7 @@ def drive(engine: str, parts: int, frames: int) -> dict[str, Any]:
             write_day(Tables(root=f"{folder}/{name}"), count, frames, WIDTH, HEIGHT)
         _run(engine, f"{folder}/warm-up")
         before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
+        _peak_so_far()
         wall, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
         _run(engine, f"{folder}/day")
         found = {
@@ -44,8 +89,9 @@ def drive(engine: str, parts: int, frames: int) -> dict[str, Any]:
             # The step's own thread: what it does, no two units do at once.
             "thread_cpu_seconds": time.thread_time() - thread,
             "bytes_before": before,
-            "peak_bytes": _memory("VmHWM"),
         }
+        begin, units, commit = *Watched.peaks, _peak_so_far()
+        found |= {"begin_peak_bytes": begin, "units_peak_bytes": units, "commit_peak_bytes": commit}
         assert Tables(root=f"{folder}/day").ocr_boxes.row_count(DATE) == parts * frames
     return found
 
@@ -59,8 +105,16 @@ def _run(engine: str, data: str) -> None:
         easyocr=EasyOCRResource(
             device="cpu", cores_per_cpu_reader=1, state_directory=f"{data}/state"
         ),
-        compute=ComputeResource(engine=engine),  # type: ignore[arg-type]
+        compute=WatchedCompute(engine=engine),  # type: ignore[arg-type]
+        checks=False,
     )
+
+
+def _peak_so_far() -> int:
+    """The most memory since it was asked for last, in bytes."""
+    peak = _memory("VmHWM")
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak
 
 
 def _memory(name: str) -> int:
