@@ -12,6 +12,7 @@ from ocr_assets.tables.part import Part
 from ocr_assets.tables.schemas import SampledFrames, VideoManifest
 from ocr_assets.tables.unit_writer import UnitWriter
 from ocr_assets.video.images import encode_image
+from tests.benchmarks.apart import answer
 from tests.pipeline import DAY
 
 COLUMNS = SampledFrames.create_empty().drop("date").schema
@@ -67,3 +68,12 @@ def add_part(writer: UnitWriter, tables: Tables, unit: int, rows: pl.DataFrame) 
     status = path.stat()
     modified_ms = int(status.st_mtime * 1000)
     writer.add_unit(unit, [Part(relative, unit, 0, rows.height, status.st_size, modified_ms)])
+
+
+def write_day_at(root: str, parts: int, frames: int, width: int, height: int) -> None:
+    """The same, where the tables are that begin at a root."""
+    write_day(Tables(root=root), parts, frames, width, height)
+
+
+if __name__ == "__main__":
+    answer(write_day_at)

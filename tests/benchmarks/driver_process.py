@@ -16,8 +16,8 @@ from ocr_assets.compute.observer import Observer
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
-from tests.benchmarks.apart import answer
-from tests.benchmarks.day_of_parts import DATE, write_day
+from tests.benchmarks.apart import answer, run_apart
+from tests.benchmarks.day_of_parts import DATE
 from tests.pipeline import materialize_day
 
 WARM_UP_PARTS = 8
@@ -73,8 +73,10 @@ def drive(engine: str, parts: int, frames: int) -> dict[str, Any]:
         frames: Frames in each.
     """
     with TemporaryDirectory() as folder:
+        # In a process of its own: this one would keep what that took.
+        size = {"frames": frames, "width": WIDTH, "height": HEIGHT}
         for name, count in (("warm-up", WARM_UP_PARTS), ("day", parts)):
-            write_day(Tables(root=f"{folder}/{name}"), count, frames, WIDTH, HEIGHT)
+            run_apart("day_of_parts", root=f"{folder}/{name}", parts=count, **size)
         _run(engine, f"{folder}/warm-up")
         before = _memory("VmRSS")
         _peak_so_far()
