@@ -16,6 +16,7 @@ from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import tables_at
 from ocr_assets.resources.video_source import VideoSource
+from ocr_assets.settings import Layout
 
 DAY, NEXT_DAY = "2026-01-31", "2026-02-01"
 MUCH_LATER = "2026-03-10"  # than what is looked at for reuse by itself
@@ -28,7 +29,7 @@ def materialize_day(
     *,
     assets: Sequence[dg.AssetsDefinition] = ASSETS,
     day: str = DAY,
-    layout: str = "auto",
+    layout: Layout = "auto",
     frames: dict[str, Any] | None = None,
     boxes: dict[str, Any] | None = None,
     rule: dict[str, Any] | None = None,

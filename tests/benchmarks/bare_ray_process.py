@@ -98,7 +98,7 @@ def compare(
         )
         plain = ray.remote(PlainDetector).options(num_cpus=0)
         pipeline = ray.remote(PipelineDetector).options(num_cpus=0)
-        loops = {
+        loops: dict[str, list[Any]] = {
             PLAIN: [plain.remote() for _ in range(actors)],
             PIPELINE: [pipeline.remote(own.detector_settings()) for _ in range(actors)],
         }

@@ -90,11 +90,12 @@ def _run(folder: str, easyocr: OwnPool) -> tuple[float, float]:
         easyocr=easyocr,
     )
     cpu = _cpu_seconds() - cpu
-    (stats,) = [
+    successes: list[Any] = [
         event.event_specific_data
         for event in result.all_events
         if event.event_type == dg.DagsterEventType.STEP_SUCCESS and event.step_key == "ocr_boxes"
     ]
+    (stats,) = successes
     return stats.duration_ms / 1000, cpu
 
 

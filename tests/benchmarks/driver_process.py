@@ -74,7 +74,7 @@ def drive(engine: str, parts: int, frames: int) -> dict[str, Any]:
     """
     with TemporaryDirectory() as folder:
         # In a process of its own: this one would keep what that took.
-        size = {"frames": frames, "width": WIDTH, "height": HEIGHT}
+        size: dict[str, Any] = {"frames": frames, "width": WIDTH, "height": HEIGHT}
         for name, count in (("warm-up", WARM_UP_PARTS), ("day", parts)):
             run_apart("day_of_parts", root=f"{folder}/{name}", parts=count, **size)
         _run(engine, f"{folder}/warm-up")

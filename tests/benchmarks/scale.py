@@ -46,7 +46,7 @@ def measure_scale(settings: Settings) -> Section:
     work = _found(
         "work_process",
         clip=str(clip),
-        small=[str(path) for path in small],
+        small=str(small[0].parent),
         part_frames=6 if quick else PART_FRAMES,
         rounds=settings.rounds,
     )

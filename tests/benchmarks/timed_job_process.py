@@ -38,7 +38,7 @@ class ForwardClock:
                 self.cpu_seconds += time.thread_time() - started
             return maps
 
-        Craft.score_maps = timed  # type: ignore[method-assign]
+        Craft.score_maps = timed  # type: ignore[assignment,method-assign]
 
 
 if __name__ == "__main__":

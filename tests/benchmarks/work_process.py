@@ -27,16 +27,18 @@ FRAMES = 3
 COPIES = 4  # of the clip, one after the other
 
 
-def measure(clip: str, small: Sequence[str], part_frames: int, rounds: int) -> dict[str, Any]:
+def measure(clip: str, small: str, part_frames: int, rounds: int) -> dict[str, Any]:
     """Seconds of each round.
 
     Args:
         clip: A video, of which frames are sampled.
-        small: Videos that are so small that looking at one takes what it takes at least.
+        small: A folder of videos that are so small that looking at one takes what it takes at
+            least.
         part_frames: Frames of a part.
         rounds: How often.
     """
     size = Path(clip).stat().st_size
+    tiny = [str(path) for path in sorted(Path(small).iterdir())]
     found: dict[str, Any] = {"clip_bytes": size, "part_frames": part_frames}
     with DecodeWorkers(1) as workers:
 
@@ -48,7 +50,7 @@ def measure(clip: str, small: Sequence[str], part_frames: int, rounds: int) -> d
             videos = workers.sample([clip] * COPIES, SamplingRule(FRAMES))
             return [frame for frames in videos for frame in frames]
 
-        found["inspect_small"] = _rounds(lambda: inspect(small), rounds, len(small))
+        found["inspect_small"] = _rounds(lambda: inspect(tiny), rounds, len(tiny))
         found["inspect_clip"] = _rounds(lambda: inspect([clip] * COPIES), rounds, COPIES)
         found["sample"] = _rounds(sample, rounds, COPIES)
         frames = sample()
@@ -64,7 +66,7 @@ def measure(clip: str, small: Sequence[str], part_frames: int, rounds: int) -> d
             found["write_part"] = _rounds(lambda: place.write(0, rows), rounds)
             writer.add_unit(0, [place.write(0, rows)])
         (path,) = tables.sampled_frames.parts(DATE)
-        found["part_bytes"] = path.stat().st_size
+        found["part_bytes"] = tables.sampled_frames.stored(DATE).bytes
         with tables.ocr_boxes.replace_units(DATE) as boxes:
             work = BoxesWork(
                 tables.sampled_frames,

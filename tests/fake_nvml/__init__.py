@@ -281,7 +281,8 @@ def _read(state: Path) -> list[_Gpu]:
     gpus = []
     for line in (state / "gpus").read_text().splitlines():
         uuid, parent, *numbers, name = line.split(" ", 9)
-        gpus.append(_Gpu(uuid, parent, *map(int, numbers), name))
+        in_order: list[Any] = [uuid, parent, *map(int, numbers), name]
+        gpus.append(_Gpu(*in_order))
     return gpus
 
 

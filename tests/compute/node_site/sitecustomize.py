@@ -7,6 +7,7 @@ by what loads a fake one, the moment it is imported. Which, says a variable.
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import os
 import sys
 import types
@@ -30,7 +31,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         def exec_module(module: types.ModuleType) -> None:
             execute(module)
             fake = importlib.import_module(os.environ[FAKE_VARIABLE])
-            module.load_text_detector = fake.load
+            module.load_text_detector = fake.load  # type: ignore[attr-defined]
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
