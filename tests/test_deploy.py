@@ -102,7 +102,7 @@ def pods() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
 
 def commands() -> Iterator[list[str]]:
     """Everything that is run in the image, as words."""
-    for service in OURS:
+    for service in sorted(OURS):
         yield shlex.split(services()[service]["command"])
         how, *words = services()[service]["healthcheck"]["test"]
         assert how == "CMD"
@@ -113,7 +113,7 @@ def commands() -> Iterator[list[str]]:
             # As the chart begins it.
             serve = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", str(one["port"])]
             yield [*serve, *one["dagsterApiGrpcArgs"]]
-        for group in text.keys() & {"head", "worker"}:
+        for group in sorted(text.keys() & {"head", "worker"}):
             # As the operator makes it.
             parameters = text[group]["rayStartParams"]
             yield ["ray", "start", *(f"--{name}={value}" for name, value in parameters.items())]
