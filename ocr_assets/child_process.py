@@ -2,16 +2,23 @@
 
 Processes of the standard library's kind would import the main module of this one, which is Dagster
 with all it needs; these are started with nothing but the imports of the module they run.
+
+They work on what strangers made, and are not told the passwords and tokens that this process has in
+its environment; those of an object storage stay, as videos are read from there. This hides what a
+decoder could give away by mistake. It is no sandbox: whoever runs code of his own there can ask
+this process, which is the same user's.
 """
 
 import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Self
@@ -19,6 +26,11 @@ from typing import Self
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # A process has this long to end by itself.
 CLOSE_SECONDS = 1.0
+# Variables of libpq, Dagster, Ray and others by their names, and URLs with a password in them.
+SECRET_NAME = re.compile(r"^PG|PASS|TOKEN|SECRET|CREDENTIAL|KEY|AUTH|POSTGRES|DATABASE|DSN", re.I)
+SECRET_VALUE = re.compile(r"://[^/\s@]*:[^/\s@]+@")
+# What object storages are reached with.
+NEEDED_NAME = re.compile(r"^(AWS|AZURE|GOOGLE)_|_PROXY$", re.I)
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[4]); "
     "from importlib import import_module; from ocr_assets.child_process import connect; "
@@ -51,6 +63,7 @@ class ChildProcess:
                 ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                env=without_secrets(os.environ),
             )
         return cls(process, Connection(ours.detach()))
 
@@ -62,6 +75,19 @@ class ChildProcess:
                 return self.process.wait(CLOSE_SECONDS)
         self.process.kill()
         return self.process.wait()
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process sees of its parent's environment.
+
+    Passwords, tokens and keys, as far as names and values show them, are not in it, but for those
+    that object storages and proxies are reached with.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if NEEDED_NAME.search(name) or not (SECRET_NAME.search(name) or SECRET_VALUE.search(value))
+    }
 
 
 def connect(descriptor: int, parent: int) -> Connection:

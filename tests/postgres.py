@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 
 from tests.deployment import free_port, wait_until
+from tests.needed import is_missing
 
 USER = "dagster"
 # What has to be escaped in a URL, and can be searched for in whatever is printed.
@@ -63,10 +64,7 @@ def postgres() -> Iterator[Server]:
     """One for all tests; each makes its own databases in it."""
     programs = find_programs()
     if programs is None:
-        missing = "no PostgreSQL server: install the package `postgresql` of Debian"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        is_missing("PostgreSQL server", "postgresql")
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
         yield from _running(programs, Path(folder))
 

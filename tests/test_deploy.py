@@ -17,14 +17,23 @@ import pytest
 import yaml
 
 from ocr_assets import settings
+from ocr_assets.configured import configured
 from ocr_assets.instance import describe_storage, open_instance
+from ocr_assets.object_storage import open_store
+from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.video_source import VideoSource
+from ocr_assets.tables.partitioned import PartitionedTable
 from tests.configs import op_configs, resource_configs
 from tests.deployment import PROJECT
+from tests.s3_server import S3Server
+from tests.tables.test_partitioned import MONDAY, Numbers, numbers, write
 
 DEPLOY = PROJECT / "ocr_assets" / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
 HELM = sorted((DEPLOY / "helm").glob("*.yaml"))
-OURS = {"code-server", "daemon", "webserver", "ray-head", "ray-worker"}
+DAGSTER = {"code-server", "daemon", "webserver"}
+RAY = {"ray-head", "ray-worker"}
+OURS = DAGSTER | RAY
 SERVICE_KEYS = {
     "build",
     "cap_drop",
@@ -36,6 +45,7 @@ SERVICE_KEYS = {
     "image",
     "init",
     "logging",
+    "networks",
     "ports",
     "restart",
     "security_opt",
@@ -60,9 +70,39 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
+def example() -> dict[str, str]:
+    """What the example of `.env` gives, what is commented out there too."""
+    lines = (DEPLOY / ".env.example").read_text().splitlines()
+    found = (re.fullmatch(r"#?([A-Z_]+)=(?:'(.*)'|(.*))", line) for line in lines)
+    return {one[1]: one[2] or one[3] for one in found if one is not None}
+
+
+def pods() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """What every pod of the charts, and its container, may do."""
+    dagster, ray = (
+        yaml.safe_load((DEPLOY / "helm" / f"{name}-values.yaml").read_text())
+        for name in ("dagster", "raycluster")
+    )
+    runs = dagster["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    found = {
+        "run": {
+            "podSecurityContext": runs["podSpecConfig"]["securityContext"],
+            "securityContext": runs["containerConfig"]["securityContext"],
+        },
+        "webserver": dagster["dagsterWebserver"],
+        "daemon": dagster["dagsterDaemon"],
+        "head": ray["head"],
+        "worker": ray["worker"],
+    }
+    found |= {one["name"]: one for one in dagster["dagster-user-deployments"]["deployments"]}
+    return {
+        name: (one["podSecurityContext"], one["securityContext"]) for name, one in found.items()
+    }
+
+
 def commands() -> Iterator[list[str]]:
     """Everything that is run in the image, as words."""
-    for service in OURS:
+    for service in sorted(OURS):
         yield shlex.split(services()[service]["command"])
         how, *words = services()[service]["healthcheck"]["test"]
         assert how == "CMD"
@@ -73,7 +113,7 @@ def commands() -> Iterator[list[str]]:
             # As the chart begins it.
             serve = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", str(one["port"])]
             yield [*serve, *one["dagsterApiGrpcArgs"]]
-        for group in text.keys() & {"head", "worker"}:
+        for group in sorted(text.keys() & {"head", "worker"}):
             # As the operator makes it.
             parameters = text[group]["rayStartParams"]
             yield ["ray", "start", *(f"--{name}={value}" for name, value in parameters.items())]
@@ -81,7 +121,7 @@ def commands() -> Iterator[list[str]]:
 
 def test_the_services_are_those_of_a_deployment_and_each_is_looked_after() -> None:
     assert services().keys() == OURS | {"postgres"}
-    assert set(compose()) - {"name", "services", "volumes"} == {
+    assert set(compose()) - {"name", "networks", "services", "volumes"} == {
         key for key in compose() if key.startswith("x-")
     }
     for name, service in services().items():
@@ -102,6 +142,106 @@ def test_the_services_are_those_of_a_deployment_and_each_is_looked_after() -> No
 def test_only_this_host_reaches_what_is_published() -> None:
     published = [port for service in services().values() for port in service.get("ports", [])]
     assert sorted(published) == ["127.0.0.1:3000:3000", "127.0.0.1:8265:8265"]
+
+
+def test_only_dagsters_services_reach_the_database() -> None:
+    networks = {name: set(service["networks"]) for name, service in services().items()}
+    assert set.union(*networks.values()) == compose()["networks"].keys()
+    reached = {name for name in services() if networks[name] & networks["postgres"]}
+    assert reached == DAGSTER | {"postgres"}
+    for name, service in services().items():
+        for other in service.get("depends_on", {}):
+            assert networks[name] & networks[other], (name, other)
+
+
+def test_the_password_is_where_the_database_is_and_whoever_has_the_instances_file_has_both() -> (
+    None
+):
+    having = {
+        variable: {name for name in services() if variable in services()[name]["environment"]}
+        for variable in (settings.POSTGRES_URL_VARIABLE, "PGPASSWORD", "RAY_AUTH_TOKEN")
+    }
+    file = {
+        name
+        for name, service in services().items()
+        if any(
+            mount.split(":")[1].endswith("/dagster.yaml") for mount in service.get("volumes", [])
+        )
+    }
+    assert having == {
+        settings.POSTGRES_URL_VARIABLE: DAGSTER,
+        "PGPASSWORD": DAGSTER,
+        "RAY_AUTH_TOKEN": RAY | {"code-server"},
+    }
+    assert file == DAGSTER
+
+
+def test_only_what_works_with_the_storage_has_its_keys() -> None:
+    keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    for name, service in services().items():
+        works = name in ("code-server", "ray-worker")
+        assert keys & service["environment"].keys() == (keys if works else set()), name
+    ray = yaml.safe_load((DEPLOY / "helm/raycluster-values.yaml").read_text())
+    assert "envFrom" in ray["worker"]
+    assert "envFrom" not in ray["head"]
+
+
+def test_a_storage_of_ones_own_is_reached_by_what_the_services_are_given(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "AWS_REGION": s3.options["aws_region"],
+        "AWS_ENDPOINT_URL": s3.url,
+        "AWS_ALLOW_HTTP": example()["AWS_ALLOW_HTTP"],
+    }
+    for service in ("code-server", "ray-worker"):
+        assert given.keys() <= services()[service]["environment"].keys()
+    for name in (*given, "OCR_ASSETS_VIDEO_SOURCE_STORAGE_OPTIONS"):
+        monkeypatch.setenv(name, given.get(name) or example()[name])
+    name = "OCR_ASSETS_TABLES_STORAGE_OPTIONS"
+    monkeypatch.setenv(name, example()[name])
+    open_store("s3://tables", {}).put(f"videos/{MONDAY.isoformat()}/clip.mp4", b"some bytes")
+    source = configured(VideoSource, "video_source", root="s3://tables/videos")
+    assert [sample.sample_id for sample in source.samples(MONDAY)] == [f"{MONDAY}/clip.mp4"]
+    tables = configured(Tables, "tables", root="s3://tables/tables")
+    assert tables.storage_options == source.storage_options == {"max_retries": "20"}
+    table = PartitionedTable(tables.folder, "numbers", Numbers)
+    write(table, MONDAY, 1, 2)
+    assert numbers(table, MONDAY) == [1, 2]
+
+
+def test_a_second_host_starts_the_worker_alone() -> None:
+    (line,) = re.findall(r"docker (compose up .* --no-deps .*)", COMPOSE.read_text())
+    service = line.split()[-1]
+    assert (service, set(services()[service]["depends_on"])) == ("ray-worker", {"ray-head"})
+
+
+def test_every_pod_is_of_the_images_user_and_may_do_nothing_else() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    ((user, group),) = re.findall(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE)
+    assert len(pods()) == 6
+    for name, (pod, container) in pods().items():
+        assert pod == {
+            "runAsUser": int(user),
+            "runAsGroup": int(group),
+            "fsGroup": int(group),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, name
+        assert container == {
+            "runAsNonRoot": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+
+
+def test_the_resources_of_runs_are_where_they_count() -> None:
+    theirs = yaml.safe_load((DEPLOY / "helm/dagster-values.yaml").read_text())
+    runs = theirs["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    (server,) = theirs["dagster-user-deployments"]["deployments"]
+    # The server's go for its runs, too, and before what the launcher has.
+    assert server["includeConfigInLaunchedRuns"] == {"enabled": True}
+    assert "resources" in server
+    assert "resources" not in runs["containerConfig"]
 
 
 def test_every_image_has_its_version() -> None:
@@ -196,10 +336,6 @@ def is_read(variable: str) -> bool:
 def test_every_variable_that_is_asked_for_is_in_the_example_and_has_no_value_if_it_is_secret() -> (
     None
 ):
-    lines = (DEPLOY / ".env.example").read_text().splitlines()
-    given = dict(
-        line.removeprefix("#").split("=", 1) for line in lines if re.match(r"#?[A-Z_]+=", line)
-    )
     asked = set(INTERPOLATED.findall(COMPOSE.read_text()))
     passed = {
         name
@@ -207,8 +343,8 @@ def test_every_variable_that_is_asked_for_is_in_the_example_and_has_no_value_if_
         for name, value in service.get("environment", {}).items()
         if value is None
     }
-    assert asked | passed == given.keys()
-    for name, value in given.items():
+    assert asked | passed == example().keys()
+    for name, value in example().items():
         assert not re.search("PASSWORD|TOKEN|KEY", name) or value == "", name
 
 

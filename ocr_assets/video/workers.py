@@ -52,7 +52,8 @@ class DecodeWorkers:
     """Processes that decode; a context manager that leaves none behind.
 
     They are started when there is work for them, one for each video at most, and die with the
-    process that started them. One iteration at a time.
+    process that started them. They see no secrets of its environment but those of object storages;
+    see `child_process`. One iteration at a time.
 
     A process that is at one video for longer than the limits allow is killed and replaced. A video
     that crashes its process or exhausts its memory is tried once more in a new one, if that process

@@ -1,6 +1,5 @@
 """A browser for the tests of a file, and a page with its screenshots for each."""
 
-import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from tests.browser.chromium import find_chromium, new_page, running_chromium
 from tests.browser.recorded_page import RecordedPage
 from tests.browser.report_days import RULE
 from tests.browser.report_page import ReportPage, open_report
+from tests.needed import is_missing
 
 FAILED = pytest.StashKey[bool]()
 
@@ -34,10 +34,7 @@ def pytest_runtest_makereport(
 def browser() -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
-        missing = "no Chromium: install the package `chromium` of Debian"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        is_missing("Chromium", "chromium")
     with running_chromium(path) as browser:
         yield browser
 

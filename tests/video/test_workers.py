@@ -100,6 +100,44 @@ def test_workers_say_of_a_file_what_this_process_would(clips: list[str], tmp_pat
         assert list(workers.inspect(paths)) == [inspect_video(path) for path in paths]
 
 
+def test_a_worker_is_told_no_passwords_but_those_that_it_reads_with(
+    clips: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {
+        "PGPASSWORD": "a",
+        "PGPASSFILE": "/run/b",
+        "OCR_ASSETS_POSTGRES_URL": "postgresql://dagster@db/dagster",
+        "OCR_ASSETS_POSTGRES_URL_FILE": "/run/c",
+        "DAGSTER_PG_PASSWORD": "d",
+        "RAY_AUTH_TOKEN": "e",
+        "RAY_AUTH_TOKEN_PATH": "/run/f",
+        "HF_TOKEN": "g",
+        "SENTRY_DSN": "https://h@example.org/1",
+        "SSH_AUTH_SOCK": "/run/i",
+        "RESULTS": "amqp://user:j@example.org/results",
+    }
+    needed = {
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "l",
+        "AWS_SESSION_TOKEN": "m",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/run/n",
+        "AZURE_STORAGE_ACCOUNT_KEY": "o",
+        "GOOGLE_SERVICE_ACCOUNT": "/run/p",
+        "HTTPS_PROXY": "http://user:q@proxy:3128",
+        "LD_LIBRARY_PATH": "/opt/r",
+        "OCR_ASSETS_SOURCE": "s3://videos",
+    }
+    for name, value in (secrets | needed).items():
+        monkeypatch.setenv(name, value)
+    with DecodeWorkers(1) as workers:
+        assert len(list(next(workers.sample(clips[:1], RULE)))) == 2
+        (pid,) = workers.process_ids
+        seen = psutil.Process(pid).environ()
+    assert seen.keys() & secrets.keys() == set()
+    assert {name: seen.get(name) for name in needed} == needed
+    assert seen["PATH"] == os.environ["PATH"]
+
+
 def test_no_process_is_started_without_need(clips: list[str]) -> None:
     with DecodeWorkers(8) as workers:
         assert list(workers.sample([], RULE)) == []
