@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, TypeAlias
 
 from ocr_assets import settings
 from ocr_assets.object_storage import StorageOptions, is_url
+
+EnsureHeld: TypeAlias = Callable[[dt.date], None]
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,12 @@ class Folder(abc.ABC):
         wait_seconds: float,
         say: Callable[[str], None],
         warn: Callable[[str], None],
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[EnsureHeld]:
         """Keeps days of the tables in it for oneself while the block runs.
+
+        In the block there is a function to be called, with a day, before something that relies on
+        having it. It raises DayLostError if it is another one's by now, and OSError if the storage
+        does not say. Days that were not asked for it passes over.
 
         Args:
             dates: The days, taken in order, so that two runs cannot wait for each other.

@@ -22,13 +22,14 @@ from ocr_assets.object_storage import (
     refuse_secrets,
 )
 from ocr_assets.object_storage_errors import ObjectStorageError, as_object_storage_errors
-from ocr_assets.tables.folder import Content, Entry, Folder
+from ocr_assets.tables.folder import Content, EnsureHeld, Entry, Folder
 from ocr_assets.tables.lease import days_leased
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
+TIMEOUTS = ("retry_timeout", "timeout", "aws_timeout")
 CHUNK_BYTES = 16 * 2**20  # what is larger is uploaded in pieces of this size
 REMOVED_AT_ONCE = 1_000
 REMOVAL_ATTEMPTS = 3
@@ -96,6 +97,16 @@ class ObjectFolder(Folder):
     def within(self, name: str) -> Self:
         """See `Folder`."""
         return type(self)(f"{self.url}/{name}", self.given)
+
+    def impatient(self, seconds: float) -> Self:
+        """The same, for requests that are of no use later.
+
+        Args:
+            seconds: About how long to wait for an answer, and to repeat what has failed.
+        """
+        limit = f"{max(round(seconds), 1)}s"
+        given = {name: value for name, value in self.given if name.lower() not in TIMEOUTS}
+        return type(self)(self.url, (*given.items(), ("retry_timeout", limit), ("timeout", limit)))
 
     def make(self) -> None:
         """There is nothing to be made."""
@@ -196,7 +207,7 @@ class ObjectFolder(Folder):
         wait_seconds: float,
         say: Callable[[str], None],
         warn: Callable[[str], None],
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[EnsureHeld]:
         """See `Folder`."""
         return days_leased(self, dates, holder, wait_seconds=wait_seconds, say=say, warn=warn)
 
