@@ -21,6 +21,7 @@ from ocr_assets.compute.reused_frames import FramePlaces, find_frames
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.configured import asset_config
 from ocr_assets.gpu.sizes import GIB, MIB
+from ocr_assets.object_storage import is_object_url
 from ocr_assets.progress import Progress
 from ocr_assets.reasons import Status
 from ocr_assets.resources.compute import ComputeResource
@@ -30,7 +31,6 @@ from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.schemas import SampledFrames
 from ocr_assets.tables.stored_path import stored_path
-from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.sampling import SamplingRule, sampling_key
 from ocr_assets.video.source_file import Storage
 

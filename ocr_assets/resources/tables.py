@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.configured import configured
-from ocr_assets.object_storage import refuse_secrets
+from ocr_assets.object_storage import StorageOptions
 from ocr_assets.partitions import run_dates
 from ocr_assets.tables.folder import EnsureHeld, Folder, folder_at
 from ocr_assets.tables.partitioned import ParquetCompression, PartitionedTable
@@ -86,8 +86,8 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @field_validator("storage_options")
     @classmethod
-    def _is_no_secret(cls, options: dict[str, str]) -> dict[str, str]:
-        refuse_secrets(options)
+    def _make_sense(cls, options: dict[str, str]) -> dict[str, str]:
+        StorageOptions.of(options, "tables")
         return options
 
     @contextlib.contextmanager
