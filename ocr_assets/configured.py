@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ocr_assets import settings
 from ocr_assets.config_fields import with_defaults
+from ocr_assets.object_storage import without_secrets
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -84,8 +85,10 @@ def _as_set(kind: type[Config], what: str, name: str, values: dict[str, Any]) ->
 
 
 def _shown(value: Any) -> str:
-    """A value as it was set; of options for a storage the names alone, as some may be secret."""
-    return "{" + ", ".join(map(repr, value)) + "}" if isinstance(value, dict) else repr(value)
+    """A value as it was set, but for what may be secret: options' values, and users in URLs."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(map(repr, value)) + "}"
+    return repr(without_secrets(value) if isinstance(value, str) else value)
 
 
 def _what_is_wrong(error: ValidationError, prefix: str, fields: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ocr_assets.object_storage import StorageOptionsError
+
 BUSY = "look at the storage and the network"
 CREDENTIALS = (
     "put valid ones into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for those "
@@ -21,7 +23,9 @@ CREDENTIALS = (
 )
 MISSING = frozenset({"NoSuchKey", "BlobNotFound"})
 NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
-# Answers of 4xx that the same request does not get again a moment later.
+RESOURCE = "the resource that it belongs to (tables or video_source)"
+BUSY_4XX = ("408", "429")
+# Other answers of 4xx that the same request does not get again a moment later.
 TRANSIENT = frozenset(
     {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "NoSuchUpload"}
 )
@@ -31,7 +35,8 @@ UNKNOWN_CREDENTIALS = frozenset(
 # What polars, deltalake and obstore say alike, as the same library is under all of them.
 REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)|error sending request for url \((\S+)\)")
 NO_CREDENTIALS = re.compile(r"loading credentials|provided credentials|\bIMDS\b")  # of AWS's own
-CUT = re.compile(r"list(?:ing)? response body")  # a listing that ended before its end
+CUT = re.compile(r"response body")  # of an answer that ended before its end
+PATH = re.compile(r'Path "(.*?)"', re.DOTALL)
 COLOURS = re.compile(r"\x1b\[\d*m")  # deltalake's
 STATUS = re.compile(r"(?:non-2xx status code|non-2xx status)\W+(\d{3})\b")
 CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -45,11 +50,16 @@ class Problem:
         what: What it is, as the end of a sentence that begins with a place.
         to_do: What to do about it.
         lasting: Whether it will be the same a moment later.
+        general: Whether any other object would meet it, too.
     """
 
     what: str
     to_do: str
     lasting: bool
+    general: bool = False
+
+
+CUT_SHORT = Problem("answers in part only", BUSY, lasting=False, general=True)
 
 
 class ObjectStorageError(OSError):
@@ -63,6 +73,7 @@ class ObjectStorageError(OSError):
     def __init__(self, place: str, problem: Problem) -> None:
         """Names place and problem."""
         super().__init__(f"{place} {problem.what}")
+        self.strerror = problem.what
         self.place = place
         self.problem = problem
 
@@ -71,6 +82,10 @@ class ObjectStorageError(OSError):
     ) -> tuple[type[ObjectStorageError], tuple[str, Problem], dict[str, object]]:
         """Errors of other processes come pickled, with their notes."""
         return type(self), (self.place, self.problem), self.__dict__
+
+
+class ObjectStorageFailedError(ObjectStorageError):
+    """It is the storage that fails, or the way to it, whichever of its objects is asked for."""
 
 
 @contextlib.contextmanager
@@ -104,7 +119,7 @@ def in_own_words(error: BaseException, place: str = "the object storage") -> Bas
         return error
     text = COLOURS.sub("", str(error))
     if CUT.search(text):
-        return ObjectStorageError(place, Problem("answers in part only", BUSY, False))
+        return ObjectStorageFailedError(place, CUT_SHORT)
     request = REQUEST.search(text)
     if request is None and not NO_CREDENTIALS.search(text):
         for name in ("__cause__", "__context__"):
@@ -116,13 +131,44 @@ def in_own_words(error: BaseException, place: str = "the object storage") -> Bas
         return error
     code = CODE.search(text)
     status = STATUS.search(text)
-    if code is not None and code[1] in MISSING:
+    if _is_missing(status[1] if status else "", code[1] if code else ""):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
     url = (request[1] or request[2]) if request is not None else ""
     # What keys and buckets are called says nothing of what is wrong.
     text = text.replace(url, "") if url else text
     problem = _problem(text, url, status[1] if status else "", code[1] if code else "")
-    return ObjectStorageError(place, problem)
+    kind = ObjectStorageFailedError if problem.general else ObjectStorageError
+    return kind(place, problem)
+
+
+def of_object(error: Exception, url: str) -> OSError:
+    """What obstore says of an object, or of a place with objects, that cannot be read.
+
+    Args:
+        error: Its `BaseError`, or one of Python's.
+        url: What was asked for.
+
+    Returns:
+        FileNotFoundError, ObjectStorageError, or what is wrong with the URL or the options.
+    """
+    known = in_own_words(error, url)
+    if isinstance(known, OSError):
+        return known
+    if isinstance(error, StorageOptionsError):
+        return OSError(errno.EINVAL, str(error))
+    from obstore.exceptions import InvalidPathError
+
+    if isinstance(error, InvalidPathError | ValueError):
+        named = PATH.search(str(error))
+        which = f": {named[1]!r}" if named else ""
+        problem = "a part of a name there is empty, `.` or `..`, or holds control characters"
+        return OSError(errno.EINVAL, f"{problem}{which}")
+    what = f"cannot be read ({type(error).__name__})"
+    return ObjectStorageFailedError(url, Problem(what, BUSY, lasting=False, general=True))
+
+
+def _is_missing(status: str, code: str) -> bool:
+    return code in MISSING or (status == "404" and code not in NO_BUCKET | TRANSIENT)
 
 
 def _gives_credentials(url: str) -> bool:
@@ -138,45 +184,57 @@ def _gives_credentials(url: str) -> bool:
 def _problem(text: str, url: str, status: str, code: str) -> Problem:
     said = " ".join(filter(None, (status, code)))
     if not url or _gives_credentials(url):
-        return Problem("cannot be asked: no credentials were found", CREDENTIALS, True)
+        what = "cannot be asked: no credentials were found"
+        return Problem(what, CREDENTIALS, lasting=True, general=True)
     if code in NO_BUCKET:
         return Problem(
             f"is in a bucket that does not exist ({said})",
-            "create the bucket, or correct its name (OCR_ASSETS_DATA, or root of the resource "
-            "tables)",
-            True,
+            f"create the bucket, or correct its name in root of {RESOURCE}",
+            lasting=True,
         )
     if code == "RequestTimeTooSkewed":
-        return Problem(f"refuses this host ({said}): its clock is wrong", "set the clock", True)
+        what = f"refuses this host ({said}): its clock is wrong"
+        return Problem(what, "set the clock", lasting=True, general=True)
     if code in UNKNOWN_CREDENTIALS:
-        return Problem(f"does not take the credentials ({said})", CREDENTIALS, True)
+        what = f"does not take the credentials ({said})"
+        return Problem(what, CREDENTIALS, lasting=True, general=True)
     if status in ("401", "403"):
         return Problem(
             f"may not be used with these credentials ({said})",
             "give them the rights that README lists under Object storage",
-            True,
+            lasting=True,
         )
     if "redirect" in text or status in ("301", "307") or code == "AuthorizationHeaderMalformed":
         return Problem(
             "is in another region or at another endpoint than it is asked at",
-            "set aws_region, or aws_endpoint_url, in storage_options of the resource tables",
-            True,
+            f"set aws_region, or aws_endpoint_url, in storage_options of {RESOURCE}",
+            lasting=True,
         )
     if status == "501":
         return Problem(
             f"cannot do what was asked of it ({said})",
             "use a storage with conditional writes (If-None-Match and If-Match on PUT)",
-            True,
+            lasting=True,
         )
-    if code in TRANSIENT:
-        return Problem(f"answers with an error ({said})", BUSY, False)
-    if status:
-        lasting = not (status.startswith("5") or status in ("408", "429"))
-        return Problem(f"answers with an error ({said})", BUSY, lasting)
+    if status and code not in TRANSIENT and not status.startswith("5") and status not in BUSY_4XX:
+        return Problem(f"answers with an error ({said})", BUSY, lasting=True)
+    if "builder error" in text:
+        return Problem(
+            "is at an endpoint without https, which is not allowed",
+            f"set allow_http to true in storage_options of {RESOURCE}",
+            lasting=True,
+            general=True,
+        )
+    return Problem(_what_may_pass(text, said), BUSY, lasting=False, general=True)
+
+
+def _what_may_pass(text: str, said: str) -> str:
+    if said:
+        return f"answers with an error ({said})"
     if "dns error" in text or "resolve" in text:
-        return Problem("cannot be reached: the name of its host is not known", BUSY, False)
+        return "cannot be reached: the name of its host is not known"
     if "refused" in text:
-        return Problem("cannot be reached: the connection is refused", BUSY, False)
+        return "cannot be reached: the connection is refused"
     if "timed out" in text or "TimedOut" in text:
-        return Problem("does not answer in time", BUSY, False)
-    return Problem("cannot be reached, or does not answer in time", BUSY, False)
+        return "does not answer in time"
+    return "cannot be reached, or does not answer in time"

@@ -13,9 +13,9 @@ from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.object_storage import ObjectStorageUnavailableError, StorageOptionsError
 from ocr_assets.object_storage_errors import ObjectStorageError, in_own_words
 from ocr_assets.ocr.weights import WeightsError
-from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError
+from ocr_assets.resources.video_source import SourceMissingError
 from ocr_assets.tables.checkpoint import WriterTooLateError
-from ocr_assets.tables.day_lock import DaysLockedError
+from ocr_assets.tables.day_lock import DayLostError, DaysLockedError
 from ocr_assets.tables.partitioned import (
     PartitionMissingError,
     PartitionOutdatedError,
@@ -46,15 +46,11 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         ObjectStorageUnavailableError,
         "do that where the steps run, then launch the run again",
     ),
-    (
-        SourceRefusedError,
-        "give credentials that may list and read it in the environment (AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, for example), then launch the run again",
-    ),
     (PartitionMissingError, "materialise that first, or the whole day with daily_job"),
     (PartitionOutdatedError, "materialise it again; of filtered_dataset that needs no OCR"),
     (TableDamagedError, "do that, and look at the disk: a run leaves nothing torn"),
-    (StorageOptionsError, "correct root or storage_options of the resource tables"),
+    (StorageOptionsError, "correct root or storage_options of that resource"),
+    (DayLostError, "see the other run's result, or launch this one again when it has ended"),
     (DaysLockedError, "wait for that run or terminate it, then launch this one again"),
     (PartitionConflictError, "let one run at a time work on a day; see the other one's result"),
     (

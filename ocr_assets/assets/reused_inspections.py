@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
+from ocr_assets.object_storage import StorageOptionsError, is_object_url
 from ocr_assets.reasons import Status
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.tables.schemas import VideoManifest
 from ocr_assets.tables.storage_errors import UNREADABLE_PART
 from ocr_assets.tables.stored_path import stored_path
 from ocr_assets.video.listing import VideoReference
-from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.object_version import current_version
 from ocr_assets.video.source_file import Storage, file_state
 
@@ -72,8 +72,8 @@ class ReusedInspections:
         row = self._rows.row(place, named=True)
         try:
             now = self._state(video)
-        except OSError:
-            return None
+        except (OSError, StorageOptionsError):
+            return None  # looking at it says what is wrong
         if row["file_state"] != f"{self._key} {now}":
             return None
         self.reused += 1

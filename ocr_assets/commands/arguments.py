@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from ocr_assets.coverage import GREATEST_BOUND, METRICS, AnyOrAll, FilterRule
-from ocr_assets.object_storage import is_url
+from ocr_assets.object_storage import is_in_object_storage
 
 # What `add_subparsers` gives; argparse has no public name for it.
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
@@ -120,11 +120,11 @@ def place_of_tables(parser: argparse.ArgumentParser, data: str, *, is_there: boo
     """
     from ocr_assets.tables.folder import folder_at
 
-    if not is_url(data):
-        if is_there and not Path(data).is_dir():
-            parser.error(f"--data {data} is not a folder")
-        refuse_what_is_no_folder(parser, "--data", Path(data))
     try:
+        if not is_in_object_storage(data):
+            if is_there and not Path(data).is_dir():
+                parser.error(f"--data {data} is not a folder")
+            refuse_what_is_no_folder(parser, "--data", Path(data))
         return folder_at(data).uri
     except ValueError as error:
         parser.error(str(error))

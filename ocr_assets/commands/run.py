@@ -20,9 +20,12 @@ from ocr_assets.commands.arguments import (
 from ocr_assets.commands.exit_codes import SUCCEEDED
 from ocr_assets.coverage import FilterRule
 from ocr_assets.gpu.placement import DevicePolicy
-from ocr_assets.object_storage import ObjectStorageUnavailableError
+from ocr_assets.object_storage import (
+    ObjectStorageUnavailableError,
+    StorageOptionsError,
+    is_object_url,
+)
 from ocr_assets.settings import Layout
-from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.sampling import SamplingRule
 
 EARLIEST = dt.date(1970, 1, 1)  # no file was modified before
@@ -107,7 +110,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         names = configured(VideoSource, "video_source", root=options.source).names()
     except OSError as error:
         parser.error(f"--source {options.source}: {error.strerror or error}")
-    except ObjectStorageUnavailableError as error:
+    except (ObjectStorageUnavailableError, StorageOptionsError) as error:
         parser.error(str(error))
     dates = {date for name in names if (date := _date_of(name)) is not None}
     try:

@@ -17,10 +17,10 @@ from ocr_assets.export.source_files import (
     ensure_unchanged,
     has_content,
 )
+from ocr_assets.object_storage import is_object_url
 from ocr_assets.tables.durable import make_folder, sync
 from ocr_assets.tables.replace_file import FORGOTTEN_SECONDS, remove_older
 from ocr_assets.video.listing import NOT_UTF8, VideoReference
-from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.source_file import Storage
 
 MAX_NAME_BYTES = 255

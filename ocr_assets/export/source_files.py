@@ -6,9 +6,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ocr_assets.object_storage import is_object_url
+from ocr_assets.object_storage_errors import ObjectStorageFailedError
 from ocr_assets.video.fingerprint import content_digest
 from ocr_assets.video.object_file import ObjectFile
-from ocr_assets.video.object_url import is_object_url
 from ocr_assets.video.source_file import Storage, file_state
 
 CHUNK_BYTES = 2**20
@@ -31,6 +32,7 @@ def content(path: str, video_id: str, storage: Storage) -> Iterator[bytes]:
 
     Raises:
         VideoLostError: It cannot be read, or its content is another one.
+        ObjectStorageFailedError: Nor could any other object.
     """
     digest = content_digest()
     is_known = False
@@ -45,6 +47,8 @@ def content(path: str, video_id: str, storage: Storage) -> Iterator[bytes]:
         for piece in pieces:
             digest.update(piece)
             yield piece
+    except ObjectStorageFailedError:
+        raise
     except OSError as error:
         raise VideoLostError(f"{path} cannot be read: {error.strerror}") from error
     if not is_known and digest.hexdigest() != video_id:

@@ -8,13 +8,13 @@ from typing import Self
 
 import dagster as dg
 import dataframely as dy
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from ocr_assets.config_fields import DAY_SECONDS, number
 from ocr_assets.configured import configured
-from ocr_assets.object_storage import refuse_secrets
+from ocr_assets.object_storage import StorageOptions
 from ocr_assets.partitions import run_dates
-from ocr_assets.tables.folder import Folder, folder_at
+from ocr_assets.tables.folder import EnsureHeld, Folder, folder_at
 from ocr_assets.tables.partitioned import ParquetCompression, PartitionedTable
 from ocr_assets.tables.schemas import FilteredDataset, OcrBoxes, SampledFrames, VideoManifest
 
@@ -76,6 +76,8 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
         ),
     )
 
+    _ensure_held: EnsureHeld | None = PrivateAttr(default=None)
+
     @field_validator("root")
     @classmethod
     def _is_addressable(cls, root: str) -> str:
@@ -84,8 +86,8 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @field_validator("storage_options")
     @classmethod
-    def _is_no_secret(cls, options: dict[str, str]) -> dict[str, str]:
-        refuse_secrets(options)
+    def _make_sense(cls, options: dict[str, str]) -> dict[str, str]:
+        StorageOptions.of(options, "tables")
         return options
 
     @contextlib.contextmanager
@@ -106,7 +108,7 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
             wait_seconds=self.wait_seconds,
             say=log.info,
             warn=log.error,
-        ):
+        ) as self._ensure_held:
             yield self
 
     @property
@@ -140,7 +142,12 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
         days = self.retention_days
         retention = dt.timedelta(days) if days is not None else None
         return PartitionedTable(
-            self.folder, name, schema, compression=compression, retention=retention
+            self.folder,
+            name,
+            schema,
+            compression=compression,
+            retention=retention,
+            ensure_held=self._ensure_held,
         )
 
 

@@ -5,16 +5,20 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import ConfigDict, Field, field_validator
 
-from ocr_assets.object_storage import is_url, refuse_secrets
+from ocr_assets.object_storage import (
+    StorageOptions,
+    StorageOptionsError,
+    is_in_object_storage,
+    is_object_url,
+)
+from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.settings import Layout
 from ocr_assets.video.listing import Sample, list_folder, read_jsonl
 from ocr_assets.video.object_listing import ObjectFolder, object_jsonl_samples
-from ocr_assets.video.object_url import SCHEMES, bucket_and_key, is_object_url
 from ocr_assets.video.object_version import current_version
 from ocr_assets.video.source_file import ObjectIdentity, Storage
 from ocr_assets.video.source_state import SourceState, source_state
@@ -26,10 +30,6 @@ SOURCE_FINGERPRINT = "source_fingerprint"
 
 class SourceMissingError(LookupError):
     """The source has nothing for the day: no folder, no file."""
-
-
-class SourceRefusedError(PermissionError):
-    """An object storage does not let the source be read."""
 
 
 class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -78,26 +78,14 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @field_validator("root")
     @classmethod
-    def _refuse_other_urls(cls, root: str) -> str:
-        if is_url(root) and not is_object_url(root):
-            raise ValueError(
-                f"the source {root} is neither a folder nor in an object storage that is known "
-                f"({', '.join(sorted(SCHEMES))}); a folder is named by its path alone"
-            )
-        if is_object_url(root) and bucket_and_key(root)[0].endswith("://"):
-            raise ValueError(f"the source {root} names no bucket; write s3://bucket/prefix")
-        parts = urlsplit(root)
-        if is_object_url(root) and ("@" in parts.netloc or parts.query or parts.fragment):
-            raise ValueError(
-                "a source in an object storage is of the form s3://bucket/prefix; what lets one in "
-                "belongs into the environment"
-            )
+    def _is_addressable(cls, root: str) -> str:
+        is_in_object_storage(root)
         return root
 
     @field_validator("storage_options")
     @classmethod
-    def _refuse_secrets(cls, options: dict[str, str]) -> dict[str, str]:
-        refuse_secrets(options)
+    def _make_sense(cls, options: dict[str, str]) -> dict[str, str]:
+        StorageOptions.of(options, "video_source")
         return options
 
     def samples(self, date: dt.date, within_seconds: float | None = None) -> Iterator[Sample]:
@@ -155,7 +143,8 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def storage(self) -> Storage:
         """How videos that are objects are reached."""
-        return Storage(tuple(sorted(self.storage_options.items())), self.object_identity)
+        options = StorageOptions.of(self.storage_options, "video_source")
+        return Storage(options, self.object_identity)
 
     def state(self, date: dt.date, within_seconds: float | None = None) -> SourceState:
         """What one day's samples are now, to be compared with what they are later.
@@ -182,6 +171,10 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             else:
                 with os.scandir(self.absolute_root) as entries:
                     is_empty = not any(True for _ in entries)
+        except ObjectStorageError as error:
+            return f"the source {error}"
+        except StorageOptionsError as error:
+            return str(error)
         except OSError as error:
             return f"the source {self.place} cannot be looked at: {error.strerror}"
         # Most likely a disk that is not mounted, and not days that all lost their videos.
@@ -221,8 +214,8 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 samples = ObjectFolder(root, storage).samples(root, within_seconds=within_seconds)
         except FileNotFoundError as error:
             raise SourceMissingError(f"the source {root}: {error.strerror}") from error
-        except PermissionError as error:
-            raise SourceRefusedError(error.errno, error.strerror, root) from error
+        except ObjectStorageError:
+            raise
         except OSError as error:
             problem = f"the source cannot be listed: {error.strerror or error}"
             raise OSError(error.errno or errno.ETIMEDOUT, problem, root) from error
@@ -252,9 +245,7 @@ class VideoSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             return None
         try:
             return current_version(self._jsonl_url(date), self.storage()).last_modified
-        except FileNotFoundError as error:
-            if "bucket" in str(error.strerror):
-                raise
+        except FileNotFoundError:
             return None
 
     def _listed_at(self, date: dt.date) -> float | None:

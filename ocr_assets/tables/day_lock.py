@@ -22,6 +22,10 @@ class DaysLockedError(Exception):
     """Another run worked on the day for as long as this one was willing to wait."""
 
 
+class DayLostError(DaysLockedError):
+    """Another run has taken the day over that this one had; the message names it."""
+
+
 @contextlib.contextmanager
 def days_locked(
     root: Path,

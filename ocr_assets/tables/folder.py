@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import abc
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, TypeAlias
 
 from ocr_assets import settings
-from ocr_assets.object_storage import StorageOptions, is_url
+from ocr_assets.object_storage import is_in_object_storage
+
+EnsureHeld: TypeAlias = Callable[[dt.date], None]
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,12 @@ class Folder(abc.ABC):
         wait_seconds: float,
         say: Callable[[str], None],
         warn: Callable[[str], None],
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[EnsureHeld]:
         """Keeps days of the tables in it for oneself while the block runs.
+
+        In the block there is a function to be called, with a day, before something that relies on
+        having it. It raises DayLostError if it is another one's by now, and OSError if the storage
+        does not say. Days that were not asked for it passes over.
 
         Args:
             dates: The days, taken in order, so that two runs cannot wait for each other.
@@ -160,7 +166,7 @@ class Folder(abc.ABC):
         """
 
 
-def folder_at(root: str | Path, options: StorageOptions | None = None) -> Folder:
+def folder_at(root: str | Path, options: Mapping[str, str] | None = None) -> Folder:
     """The folder at a path or URL.
 
     Args:
@@ -168,10 +174,11 @@ def folder_at(root: str | Path, options: StorageOptions | None = None) -> Folder
         options: What else has to be known of an object storage; of no use for a path.
 
     Raises:
-        ValueError: Delta cannot address it, or it holds what belongs into the environment.
+        ValueError: Delta cannot address it, or it or the options hold what belongs into the
+            environment, or make no sense.
         ObjectStorageUnavailableError: The package for an object storage is not installed.
     """
-    if is_url(str(root)):
+    if is_in_object_storage(str(root)):
         from ocr_assets.tables.object_folder import ObjectFolder
 
         return ObjectFolder.at(str(root), options or {})

@@ -19,7 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ocr_assets.object_storage_errors import ObjectStorageError, Problem
-from ocr_assets.tables.day_lock import FOLDER, DaysLockedError, held_by, process_name
+from ocr_assets.tables.day_lock import (
+    FOLDER,
+    DayLostError,
+    DaysLockedError,
+    held_by,
+    process_name,
+)
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -41,8 +47,11 @@ def days_leased(
     say: Callable[[str], None],
     warn: Callable[[str], None],
     lease_seconds: float = LEASE_SECONDS,
-) -> Iterator[None]:
+) -> Iterator[Callable[[dt.date], None]]:
     """Keeps days for oneself while the block runs; waits for whoever has one of them.
+
+    In the block, what it gives asks the storage whether a day is still ours; see
+    `Folder.days_locked`.
 
     Args:
         folder: That of the tables.
@@ -57,12 +66,21 @@ def days_leased(
         DaysLockedError: The message names who has the day.
         OSError: The storage fails, or overwrites what it must not.
     """
+    leases: dict[dt.date, _Lease] = {}
+
+    def ensure_held(date: dt.date) -> None:
+        if date in leases:
+            leases[date].ensure_held()
+
     with contextlib.ExitStack() as stack:
         for date in sorted(dates):
             lease = _Lease(folder, date, f"{holder} ({process_name()})", warn, lease_seconds)
             lease.take(wait_seconds, say)
             stack.callback(lease.release)
-        yield
+            if not leases:
+                lease.ensure_conditions_count()
+            leases[date] = lease
+        yield ensure_held
 
 
 class _Lease:
@@ -75,6 +93,8 @@ class _Lease:
         seconds: float,
     ) -> None:
         self._folder = folder
+        # A renewal that is tried for longer than the lease would be of no use.
+        self._impatient = folder.impatient(seconds / RENEWALS)
         self._date = date
         self._name = f"{FOLDER}/{date}.lease.json"
         self._warn = warn
@@ -86,6 +106,8 @@ class _Lease:
             "beat": 0,
         }
         self._tag: UpdateVersion | None = None
+        self._is_lost = False
+        self._lock = threading.Lock()  # over the two, and the beat
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease of {date}", daemon=True)
 
@@ -102,7 +124,7 @@ class _Lease:
                 seen, seen_at = found.tag if found else None, now
             there = _parsed(found.text) if found else {}
             is_free = there.get("holder") is None or now - seen_at > self._seconds
-            if is_free and self._write(seen):
+            if is_free and self._write(self._folder, seen):
                 break
             held = held_by(there)
             if now > deadline:
@@ -117,41 +139,66 @@ class _Lease:
             self._is_over.wait(self._seconds / RENEWALS / 2)
         if waits_for is not None:
             say(f"{self._date} is free now, going on")
-        self._ensure_conditions_count()
         self._thread.start()
 
-    def _ensure_conditions_count(self) -> None:
-        """Tries to create what is there: commits, too, rely on being refused then."""
-        if self._folder.put_if(self._name, json.dumps(self._said), None) is not None:
-            problem = Problem(
-                "is overwritten although it was asked not to be (If-None-Match: * on PUT), so that "
-                "runs would undo each other's commits",
-                "keep the tables in a storage that has conditional writes",
-                True,
-            )
-            raise ObjectStorageError(self._folder.address(self._name), problem)
+    def ensure_conditions_count(self) -> None:
+        """Tries to create what is there, and to replace a version that is there no more.
+
+        Commits, too, rely on being refused the one, and leases on being refused the other.
+
+        Raises:
+            ObjectStorageError: The storage overwrites it.
+        """
+        text = json.dumps(self._said)
+        with self._lock:
+            outdated = self._tag
+            self._is_lost = not self._write(self._folder, outdated)
+            for tag, header in ((None, "If-None-Match: *"), (outdated, "If-Match")):
+                if self._folder.put_if(self._name, text, tag) is not None:
+                    problem = Problem(
+                        f"is overwritten although it was asked not to be ({header} on PUT), so "
+                        "that runs would undo each other's commits",
+                        "keep the tables in a storage that has conditional writes",
+                        True,
+                    )
+                    raise ObjectStorageError(self._folder.address(self._name), problem)
+
+    def ensure_held(self) -> None:
+        """Renews it, so that from now on there is time to do something.
+
+        Raises:
+            DayLostError: The day is another one's.
+            OSError: The storage does not say.
+        """
+        if self._is_renewed():
+            return
+        found = self._impatient.tagged(self._name)
+        by = held_by(_parsed(found.text) if found else {})
+        raise DayLostError(
+            f"{by} took {self._date} in {self._folder.uri} over, as this run had not renewed its "
+            f"lease for {self._seconds:.0f} s; what that one writes stands"
+        )
 
     def release(self) -> None:
         """The day is free at once."""
         self._is_over.set()
         self._thread.join()
-        if self._tag is not None:
+        if not self._is_lost:
             # Not by deleting it, which could be the lease of another one by now.
             text = json.dumps({"holder": None, "lease": self._said["lease"]})
             with contextlib.suppress(ObjectStorageError):  # then it is free a little later
-                self._folder.put_if(self._name, text, self._tag)
+                self._impatient.put_if(self._name, text, self._tag)
 
     def _renew(self) -> None:
         renewed_at = time.monotonic()
         is_told = False
         while not self._is_over.wait(self._seconds / RENEWALS):
             try:
-                if not self._write(self._tag):
-                    self._tag = None
+                if not self._is_renewed():
                     self._warn(
                         f"{self._folder.uri} of {self._date} was taken over by another run, as "
-                        f"this one did not renew its lease for {self._seconds:.0f} s: of the two, "
-                        "the second to finish a table will be refused"
+                        f"this one did not renew its lease for {self._seconds:.0f} s: this one "
+                        "will be refused when it begins or finishes a table"
                     )
                     return
             except Exception as error:  # whatever it is, the run has to be told
@@ -165,14 +212,19 @@ class _Lease:
                 renewed_at = time.monotonic()
                 is_told = False
 
-    def _write(self, tag: UpdateVersion | None) -> bool:
+    def _is_renewed(self) -> bool:
+        with self._lock:
+            self._is_lost = self._is_lost or not self._write(self._impatient, self._tag)
+            return not self._is_lost
+
+    def _write(self, folder: ObjectFolder, tag: UpdateVersion | None) -> bool:
         """Writes the lease over a version of the object; whether it is ours then."""
         self._said["beat"] += 1
         text = json.dumps(self._said)
-        written = self._folder.put_if(self._name, text, tag)
+        written = folder.put_if(self._name, text, tag)
         if written is None:
             # Where the answer was lost the request is tried again, and finds what it has written.
-            found = self._folder.tagged(self._name)
+            found = folder.tagged(self._name)
             if found is None or _parsed(found.text).get("lease") != self._said["lease"]:
                 return False
             written = found.tag

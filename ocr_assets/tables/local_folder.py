@@ -13,7 +13,7 @@ from ocr_assets.tables.day_lock import days_locked
 from ocr_assets.tables.delta_log import STAGED, sync_log
 from ocr_assets.tables.disk_space import ensure_space
 from ocr_assets.tables.durable import make_folder, sync
-from ocr_assets.tables.folder import Content, Entry, Folder
+from ocr_assets.tables.folder import Content, EnsureHeld, Entry, Folder
 from ocr_assets.tables.replace_file import remove_older, replace_file, replaced
 from ocr_assets.tables.storage_errors import as_os_errors
 
@@ -115,6 +115,7 @@ class LocalFolder(Folder):
         """See `Folder`."""
         ensure_space(self.path, needed_bytes, what)
 
+    @contextlib.contextmanager
     def days_locked(
         self,
         dates: Sequence[dt.date],
@@ -123,6 +124,7 @@ class LocalFolder(Folder):
         wait_seconds: float,
         say: Callable[[str], None],
         warn: Callable[[str], None],
-    ) -> AbstractContextManager[None]:
+    ) -> Iterator[EnsureHeld]:
         """See `Folder`; the lock ends with the process that holds it, so that none is lost."""
-        return days_locked(self.path, dates, holder, wait_seconds=wait_seconds, say=say)
+        with days_locked(self.path, dates, holder, wait_seconds=wait_seconds, say=say):
+            yield lambda date: None

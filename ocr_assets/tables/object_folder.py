@@ -8,21 +8,15 @@ import itertools
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from ocr_assets.object_storage import (
-    StorageOptions,
-    ensure_installed,
-    open_store,
-    options_for_polars,
-    refuse_secrets,
-)
+from ocr_assets.object_storage import StorageOptions, ensure_installed, open_store
 from ocr_assets.object_storage_errors import ObjectStorageError, as_object_storage_errors
-from ocr_assets.tables.folder import Content, Entry, Folder
+from ocr_assets.tables.folder import Content, EnsureHeld, Entry, Folder
 from ocr_assets.tables.lease import days_leased
 
 if TYPE_CHECKING:
@@ -49,34 +43,33 @@ class ObjectFolder(Folder):
 
     Attributes:
         url: Where they are, without a slash at its end.
-        given: What else has to be known, by name.
+        given: What else has to be known.
     """
 
     url: str
-    given: tuple[tuple[str, str], ...]
+    given: StorageOptions
 
     @classmethod
-    def at(cls, url: str, options: StorageOptions) -> Self:
+    def at(cls, url: str, options: Mapping[str, str]) -> Self:
         """The folder at a URL.
 
+        Args:
+            url: `s3://bucket/prefix`.
+            options: As deltalake takes them.
+
         Raises:
-            ValueError: Delta cannot address it, or it holds what belongs into the environment.
+            ValueError: Delta cannot address it.
+            StorageOptionsError: As `StorageOptions.of` does; a ValueError, too.
             ObjectStorageUnavailableError: The package for it is not installed.
         """
         ensure_installed(url)
-        refuse_secrets(options)
-        parts = urllib.parse.urlsplit(url)
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError(
-                "a URL for tables is of the form s3://bucket/prefix; what lets one in belongs into "
-                "the environment"
-            )
-        if urllib.parse.quote(parts.path, safe="/=~._-") != parts.path or not parts.netloc:
+        path = urllib.parse.urlsplit(url).path
+        if urllib.parse.quote(path, safe="/=~._-") != path:
             raise ValueError(
                 f"{url} is not of the form s3://bucket/prefix, with a prefix of letters of ASCII, "
                 "digits and / = ~ . _ - alone: Delta does not find what has others in its URL"
             )
-        return cls(url.rstrip("/"), tuple(sorted(options.items())))
+        return cls(url.rstrip("/"), StorageOptions.of(options, "tables"))
 
     @property
     def uri(self) -> str:
@@ -86,16 +79,20 @@ class ObjectFolder(Folder):
     @property
     def options(self) -> dict[str, str] | None:
         """See `Folder`."""
-        return dict(self.given)
+        return self.given.for_deltalake()
 
     @property
     def scan_options(self) -> dict[str, Any] | None:
         """See `Folder`."""
-        return options_for_polars(dict(self.given))
+        return self.given.for_polars()
 
     def within(self, name: str) -> Self:
         """See `Folder`."""
         return type(self)(f"{self.url}/{name}", self.given)
+
+    def impatient(self, seconds: float) -> Self:
+        """The same with requests that take little more than so long, with all repetitions."""
+        return type(self)(self.url, self.given.within(seconds))
 
     def make(self) -> None:
         """There is nothing to be made."""
@@ -196,7 +193,7 @@ class ObjectFolder(Folder):
         wait_seconds: float,
         say: Callable[[str], None],
         warn: Callable[[str], None],
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[EnsureHeld]:
         """See `Folder`."""
         return days_leased(self, dates, holder, wait_seconds=wait_seconds, say=say, warn=warn)
 
@@ -235,7 +232,7 @@ class ObjectFolder(Folder):
 
     @property
     def _store(self) -> ObjectStore:
-        return open_store(self.url, dict(self.given))
+        return open_store(self.url, self.given)
 
 
 def _tag(e_tag: str | None, version: str | None) -> UpdateVersion:

@@ -54,7 +54,7 @@ class PartitionWriter:
         self._buffered_bytes = 0
 
     def __enter__(self) -> Self:
-        """Creates the table if need be and notes which commit of the partition is the last."""
+        """As that of `UnitWriter`."""
         self._units.__enter__()
         self.resumed_parts = len(self._units.finished_units)
         self.row_count = self._units.row_count

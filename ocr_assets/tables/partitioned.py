@@ -18,7 +18,7 @@ from polars.exceptions import PanicException, PolarsError
 from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.tables import delta_log
 from ocr_assets.tables.delta_log import committed_names, folder_of
-from ocr_assets.tables.folder import Folder, folder_at
+from ocr_assets.tables.folder import EnsureHeld, Folder, folder_at
 from ocr_assets.tables.part import MADE_FROM
 from ocr_assets.tables.partition_writer import PartitionWriter, PartSize
 from ocr_assets.tables.storage_errors import UNREADABLE_PART, reason
@@ -77,6 +77,7 @@ class PartitionedTable:
         *,
         compression: ParquetCompression = "zstd",
         retention: dt.timedelta | None = RETENTION,
+        ensure_held: EnsureHeld | None = None,
     ) -> None:
         """Names a table; nothing is touched until it is read or written.
 
@@ -87,6 +88,8 @@ class PartitionedTable:
             compression: Parquet compression of the parts.
             retention: How long files are kept that are no longer, or not yet, in the table; None:
                 for ever. See `cleaning.clean`.
+            ensure_held: Asks whether a day is still the run's, see `Folder.days_locked`; it stays
+                in this process. None: nobody else writes.
 
         Raises:
             ValueError: Delta cannot address the folder.
@@ -96,6 +99,11 @@ class PartitionedTable:
         self.folder = (root if isinstance(root, Folder) else folder_at(root)).within(name)
         self.compression = compression
         self.retention = retention
+        self._ensure_held = ensure_held
+
+    def __getstate__(self) -> dict[str, object]:
+        """Other processes write parts, and leave it to this one to commit them."""
+        return self.__dict__ | {"_ensure_held": None}
 
     @property
     def uri(self) -> str:
@@ -329,6 +337,16 @@ class PartitionedTable:
                 f"{self.name} cannot be read: {log}: {reason(error)}; restore that folder, or move "
                 f"it away and materialise all days of {self.name} again"
             ) from error
+
+    def ensure_held(self, date: dt.date) -> None:
+        """Refuses to go on where the day is another run's by now.
+
+        Raises:
+            DayLostError: It is.
+            OSError: The storage does not say.
+        """
+        if self._ensure_held is not None:
+            self._ensure_held(date)
 
     def open_for_writing(self) -> DeltaTable:
         """The table, created if it is not there yet."""

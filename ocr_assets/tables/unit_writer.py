@@ -99,11 +99,17 @@ class UnitWriter:
         return in_order(self._checkpoint.units)
 
     def __enter__(self) -> Self:
-        """Creates the table if need be and notes which commit of the partition is the last."""
+        """Creates the table if need be and notes which commit of the partition is the last.
+
+        Raises:
+            DayLostError: The day is another run's by now; so at the end of the block.
+        """
         with self._place.errors_name_the_partition():
             table = self._table.open_for_writing()
             self._since = table.version()
             self._seen_version = table.transaction_version(self._fence)
+            # Afterwards, so that no commit of a run that has taken the day over is built on.
+            self._table.ensure_held(self._date)
             if self._table.retention is not None:
                 clean(self._table.folder, self._table.retention)
             self._checkpoint.find(committed_names(table, self._date))
@@ -209,6 +215,7 @@ class UnitWriter:
                     f"{self._table.name} {self._date} was replaced by another run while this one "
                     "was writing it; what the other run wrote stands, run this one again"
                 )
+            self._table.ensure_held(self._date)
             try:
                 table.create_write_transaction(
                     actions,

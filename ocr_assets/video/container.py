@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from ocr_assets.object_storage_errors import ObjectStorageFailedError
 from ocr_assets.reasons import Fault, Status, fault_of
 from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.signature import HEAD_BYTES, is_video_signature
@@ -105,9 +106,12 @@ def ensure_read(source: SourceFile) -> None:
 
     Raises:
         UnreadableVideoError: Something went wrong in reading.
+        ObjectStorageFailedError: The same, where it is no fault of the object.
     """
     try:
         source.raise_read_error()
+    except ObjectStorageFailedError:
+        raise
     except OSError as error:
         fault = fault_of(error)
         raise UnreadableVideoError(fault.status, fault.message) from error

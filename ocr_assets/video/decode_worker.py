@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ocr_assets.object_storage import ObjectStorageUnavailableError
+from ocr_assets.object_storage_errors import ObjectStorageFailedError
 from ocr_assets.reasons import Fault, Status, fault_of
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.fingerprint import picture_hash
@@ -129,6 +131,7 @@ class Piece:
         seconds: How long it took to make them.
         last: Whether no more follow.
         fault: Why not, where the video is at fault.
+        error: What the other end is to raise, where the storage is, or what is installed.
         bug: A traceback, where this code is.
     """
 
@@ -137,6 +140,7 @@ class Piece:
     seconds: float = 0.0
     last: bool = False
     fault: Fault | None = None
+    error: Exception | None = None
     bug: str | None = None
 
 
@@ -240,6 +244,8 @@ def _pieces(job: Job, setup: Setup, client: _StorageClient) -> Iterator[Piece]:
                 piece, began = Piece(), time.monotonic()
     except UnreadableVideoError as error:
         yield finished(last=True, fault=error.fault)
+    except (ObjectStorageFailedError, ObjectStorageUnavailableError) as error:
+        yield finished(last=True, error=error)
     except OSError as error:
         yield finished(last=True, fault=fault_of(error))
     except MemoryError:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ocr_assets.object_storage_errors import ObjectStorageFailedError
 from ocr_assets.reasons import Fault, fault_of
 from ocr_assets.video.container import UnreadableVideoError
 from ocr_assets.video.limits import VideoLimits
@@ -44,6 +45,7 @@ def inspect_in_steps(
     """The same, with what is known before the file is given to a decoder as a first result.
 
     Raises:
+        ObjectStorageFailedError: It is in an object storage, and that is at fault.
         MemoryError: There is not enough memory for it.
     """
     known = Inspection()
@@ -54,6 +56,8 @@ def inspect_in_steps(
         known = replace(known, video_id=video_id, file_state=state)
         yield known
         yield replace(known, info=probe(source, limits))
+    except ObjectStorageFailedError:
+        raise
     except OSError as error:
         yield replace(known, fault=fault_of(error))
     except UnreadableVideoError as error:

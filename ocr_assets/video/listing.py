@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from ocr_assets.object_storage import is_object_url
 from ocr_assets.reasons import Fault, Status, fault_of
-from ocr_assets.video.object_url import is_object_url, joined
+from ocr_assets.video.object_url import joined
 from ocr_assets.video.object_version import ObjectVersion
 from ocr_assets.video.signature import has_video_signature
 

@@ -9,8 +9,9 @@ from collections import OrderedDict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from ocr_assets.object_storage import ensure_installed
+from ocr_assets.object_storage_errors import CUT_SHORT, ObjectStorageError, of_object
 from ocr_assets.video.fingerprint import content_digest
-from ocr_assets.video.object_errors import AnswerCutError, as_os_error
 from ocr_assets.video.object_version import ObjectVersion, current_version, locate
 from ocr_assets.video.source_file import SourceFile, Storage
 
@@ -160,22 +161,23 @@ class ObjectFile(SourceFile):
         return data
 
     def _get(self, first: int, end: int) -> tuple[memoryview, ObjectVersion]:
-        self._place = self._place or locate(self.path, self._storage)
-        store, key = self._place
-
+        ensure_installed(self.path)
         import obstore
         from obstore.exceptions import BaseError
 
         for left in reversed(range(TRIES)):
             try:
+                self._place = self._place or locate(self.path, self._storage)
+                store, key = self._place
                 answer = obstore.get(store, key, options={"range": (first, end)})
                 return memoryview(answer.bytes()), ObjectVersion.of(answer.meta)
             except (BaseError, FileNotFoundError, ValueError) as error:
                 if self._version is None and "416 " in str(error):
                     raise _EmptyError from None
-                problem = as_os_error(error)
-                if not (isinstance(problem, AnswerCutError) and left):
-                    raise problem from None
+                known = of_object(error, self.path)
+                is_cut = isinstance(known, ObjectStorageError) and known.problem == CUT_SHORT
+                if not (is_cut and left):
+                    raise known from None
         raise AssertionError("unreachable")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ocr_assets.object_storage import is_object_url
+from ocr_assets.object_storage_errors import CUT_SHORT, ObjectStorageError, of_object
 from ocr_assets.reasons import Fault, Status
 from ocr_assets.video.listing import (
     OUTSIDE,
@@ -18,9 +20,8 @@ from ocr_assets.video.listing import (
     jsonl_samples,
     why_no_path,
 )
-from ocr_assets.video.object_errors import AnswerCutError, as_os_error
 from ocr_assets.video.object_file import TRIES, ObjectFile
-from ocr_assets.video.object_url import is_object_url, joined, lies_in
+from ocr_assets.video.object_url import joined, lies_in
 from ocr_assets.video.object_version import ObjectVersion, locate
 from ocr_assets.video.source_file import Storage
 
@@ -67,8 +68,9 @@ class ObjectFolder:
         for left in reversed(range(TRIES)):
             try:
                 return self._samples(root, recursive, modified_on, within_seconds)
-            except AnswerCutError:  # from the beginning, as the order is not always the same
-                if not left:
+            except ObjectStorageError as error:
+                # From the beginning, as the order is not always the same.
+                if error.problem != CUT_SHORT or not left:
                     raise
         raise AssertionError("unreachable")
 
@@ -86,7 +88,7 @@ class ObjectFolder:
         try:
             listed = obstore.list_with_delimiter(store, key or None)
         except (BaseError, FileNotFoundError, ValueError) as error:
-            raise as_os_error(error) from None
+            raise of_object(error, self.url) from None
         objects = [PurePosixPath(meta["path"]).name for meta in listed["objects"]]
         folders = [f"{PurePosixPath(path).name}/" for path in listed["common_prefixes"]]
         return sorted([*objects, *folders])
@@ -149,7 +151,7 @@ class ObjectFolder:
                     if len(meta["path"]) > above:  # not what stands for the folder itself
                         yield meta["path"][above:], ObjectVersion.of(meta)
         except (BaseError, FileNotFoundError, ValueError) as error:
-            raise as_os_error(error) from None
+            raise of_object(error, self.url) from None
 
 
 def object_jsonl_samples(

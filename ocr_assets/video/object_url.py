@@ -4,14 +4,6 @@ from __future__ import annotations
 
 import posixpath
 
-# A JSONL is not trusted: it may name objects, and have no other requests made.
-SCHEMES = frozenset({"s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss"})
-
-
-def is_object_url(text: str) -> bool:
-    """Whether it names a place in an object storage, and not any page of the web."""
-    return "://" in text and text.partition("://")[0].lower() in SCHEMES
-
 
 def joined(folder: str, text: str) -> str | None:
     """The URL that a path relative to a folder stands for, or a URL as it is, without `..`.

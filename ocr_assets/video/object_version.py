@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocr_assets.object_storage import open_store
-from ocr_assets.video.object_errors import as_os_error
+from ocr_assets.object_storage_errors import of_object
 from ocr_assets.video.object_url import bucket_and_key
 from ocr_assets.video.source_file import ObjectIdentity, Storage
 
@@ -65,16 +64,11 @@ def locate(url: str, storage: Storage) -> tuple[ObjectStore, str]:
     """The bucket of an object or of a place, and its key there, as it is written.
 
     Raises:
-        OSError: It cannot be opened.
+        StorageOptionsError: It cannot be opened.
         ObjectStorageUnavailableError: obstore is not installed.
     """
     bucket, key = bucket_and_key(url)
-    try:
-        store = open_store(bucket, dict(storage.options))
-    except ValueError as error:
-        problem = str(error).partition("\n")[0]
-        raise OSError(errno.EINVAL, f"URL or storage_options: {problem}") from None
-    return store, key.strip("/")
+    return open_store(bucket, storage.options), key.strip("/")
 
 
 def current_version(url: str, storage: Storage) -> ObjectVersion:
@@ -82,6 +76,7 @@ def current_version(url: str, storage: Storage) -> ObjectVersion:
 
     Raises:
         OSError: It is not there, or cannot be asked.
+        StorageOptionsError: As `locate` does.
     """
     store, key = locate(url, storage)
 
@@ -91,7 +86,7 @@ def current_version(url: str, storage: Storage) -> ObjectVersion:
     try:
         return ObjectVersion.of(obstore.head(store, key))
     except (BaseError, FileNotFoundError, ValueError) as error:
-        raise as_os_error(error) from None
+        raise of_object(error, url) from None
 
 
 def _digest(*parts: object) -> str:

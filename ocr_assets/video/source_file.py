@@ -1,7 +1,7 @@
 """A video as bytes that can be read: a file, or an object in an object storage.
 
 ```python
-source = source_file("s3://videos/2026-01-31/clip.mp4", Storage((("aws_region", "eu-west-1"),)))
+source = source_file("s3://videos/2026-01-31/clip.mp4", Storage())
 with source.open() as file:
     print(source.size, file.read(16))
 ```
@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from ocr_assets.object_storage import StorageOptions, is_object_url
 from ocr_assets.video.fingerprint import fingerprint
-from ocr_assets.video.object_url import is_object_url
 
 ObjectIdentity = Literal["version", "content"]
 
@@ -30,12 +30,12 @@ class Storage:
     """How videos that are objects are reached, and told from each other.
 
     Attributes:
-        options: As `open_store` takes them, in pairs; no secrets.
+        options: As `open_store` takes them.
         identity: `version`: an object's id is made from its URL, size and e_tag. `content`: it is
             read whole, and has the id that a file with its content has.
     """
 
-    options: tuple[tuple[str, str], ...] = ()
+    options: StorageOptions = field(default_factory=StorageOptions)
     identity: ObjectIdentity = "version"
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocr_assets.object_storage import is_object_url
 from ocr_assets.video.listing import Sample, VideoReference
-from ocr_assets.video.object_url import is_object_url
 
 
 @dataclass(frozen=True)

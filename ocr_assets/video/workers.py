@@ -114,6 +114,8 @@ class DecodeWorkers:
 
         Raises:
             DecodeWorkerError: The workers do not work.
+            ObjectStorageFailedError: The storage of the videos does not; no video is at fault.
+            ObjectStorageUnavailableError: What reads them is not installed.
         """
         return self._each(jobs)
 
@@ -121,7 +123,7 @@ class DecodeWorkers:
         """For each file, in the order given, what it is or why it cannot be read.
 
         Raises:
-            DecodeWorkerError: The workers do not work.
+            As `sample_each`.
         """
         for results in self._each(InspectVideo(path) for path in paths):
             known = Inspection()
@@ -163,6 +165,8 @@ class DecodeWorkers:
                 piece = task.pieces.popleft()
                 if piece.bug is not None:
                     raise DecodeWorkerError(f"a bug in decoding {task.job.path!r}:\n{piece.bug}")
+                if piece.error is not None:
+                    raise piece.error
                 for one in self._tasks:
                     self._let_go_on(one)
                 yield from piece.results

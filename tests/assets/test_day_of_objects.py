@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,10 @@ from ocr_assets.cli import main
 from ocr_assets.demo import Line
 from ocr_assets.late_videos import cannot_be_watched
 from ocr_assets.object_storage import ObjectStorageUnavailableError
+from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.reasons import Status
-from ocr_assets.resources.video_source import SourceMissingError, SourceRefusedError, VideoSource
+from ocr_assets.resources.video_source import SourceMissingError, VideoSource
+from ocr_assets.tables.partitioned import PartitionMissingError
 from ocr_assets.video.listing import Sample, list_folder
 from tests import watched
 from tests.clips import numbered, text_picture, write_video
@@ -163,13 +166,12 @@ def test_objects_that_have_not_changed_are_not_read_again(
     assert slide == copy
 
 
-def test_a_storage_that_fails_for_some_objects_costs_their_samples_alone(
+def test_what_is_wrong_with_some_objects_costs_their_samples_alone(
     folder: Path, s3: S3Source, tmp_path: Path
 ) -> None:
     s3.put_folder(folder)
-    answers = {"clip.mp4": 403, "clip.mkv": 503, "clip.webm": 404}
+    answers = {"clip.mp4": 403, "clip.mkv": 400, "clip.webm": 404}
     s3.fails = lambda _, path: answers.get(path.rpartition("/")[2])
-    s3.options["max_retries"] = "1"
     materialize_day(source_of(s3), tmp_path, assets=[video_manifest])
     found = {
         row["sample_id"].rpartition("/")[2]: (row["status"], row["error"])
@@ -180,17 +182,50 @@ def test_a_storage_that_fails_for_some_objects_costs_their_samples_alone(
             Status.NOT_A_VIDEO,
             "it is not a video in a supported format, or it is damaged",
         ),
-        "clip.mp4": (Status.UNREADABLE, "the storage refuses it: 403 Forbidden (Told403)"),
-        "clip.mkv": (
+        "clip.mp4": (
             Status.UNREADABLE,
-            "the storage answers 503 Service Unavailable (Told503)",
+            "may not be used with these credentials (403 Told403)",
         ),
-        "clip.webm": (Status.MISSING, "there is no such object"),
+        "clip.mkv": (Status.UNREADABLE, "answers with an error (400 Told400)"),
+        "clip.webm": (Status.MISSING, "No such file or directory"),
         "copy of slide.mp4": (Status.OK, None),
         "empty.mp4": (Status.NOT_A_VIDEO, "the file is empty"),
         "slide.mp4": (Status.OK, None),
         "ts clip.ts": (Status.OK, None),
     }
+
+
+@pytest.mark.parametrize("asset", [video_manifest, sampled_frames], ids=["manifest", "frames"])
+def test_a_storage_that_goes_away_in_the_middle_of_a_day_quarantines_nothing(
+    folder: Path,
+    s3: S3Source,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asset: dg.AssetsDefinition,
+) -> None:
+    monkeypatch.setattr("ocr_assets.assets.daily_asset.RETRY_POLICY", dg.RetryPolicy(delay=0.1))
+    s3.put_folder(folder)
+    s3.options["max_retries"] = "1"
+    if asset is sampled_frames:
+        materialize_day(source_of(s3), tmp_path, assets=[video_manifest])
+    s3.answered.clear()
+    s3.fails = lambda _, path: 503 if s3.requests("GET", ".mp4") >= 2 else None
+    result = materialize_day(source_of(s3), tmp_path, assets=[asset], raise_on_error=False)
+    assert not result.success
+    assert [event for event in result.all_events if event.is_step_up_for_retry]
+    texts = [str(event.event_specific_data) for event in result.all_events]
+    assert any("answers with an error (503 Told503)" in text for text in texts)
+    ensure_secret_is_not_in(*texts)
+    with pytest.raises(PartitionMissingError):
+        rows(tmp_path, asset.key.to_user_string())
+    s3.fails = lambda *_: None
+    run(source_of(s3), tmp_path)
+    faults = {row["sample_id"]: row["error"] for row in rows(tmp_path, "video_manifest")}
+    assert {name for name, error in faults.items() if error} == {
+        f"{DAY}/bad.mp4",
+        f"{DAY}/empty.mp4",
+    }
+    assert not [row["error"] for row in rows(tmp_path, "sampled_frames") if row["error"]]
 
 
 def test_an_object_that_changes_between_two_steps_gives_no_frames_under_the_old_id(
@@ -366,20 +401,22 @@ def test_a_source_that_is_not_there_or_is_closed_says_so(s3: S3Source) -> None:
     with pytest.raises(SourceMissingError, match=f"{s3.url}/q has no objects"):
         source_of(s3, "q", layout="whole_folder").samples(DATE)
     gone = VideoSource(root="s3://no-such-bucket", storage_options=s3.options)
-    with pytest.raises(SourceMissingError, match="no-such-bucket: there is no such bucket"):
+    with pytest.raises(ObjectStorageError, match="is in a bucket that does not exist"):
         gone.samples(DATE)
     assert cannot_be_watched(source_of(s3, "p")) is None
     assert cannot_be_watched(source_of(s3, "q")) == f"the source {s3.url}/q is empty"
     s3.fails = lambda *_: 403
-    with pytest.raises(SourceRefusedError, match="the storage refuses it: 403") as refused:
+    with pytest.raises(
+        ObjectStorageError, match="may not be used with these credentials"
+    ) as refused:
         source_of(s3, "p").samples(DATE)
     s3.fails = lambda *_: 500
     s3.options["max_retries"] = "1"
-    with pytest.raises(OSError, match="the storage answers 500") as down:
+    with pytest.raises(OSError, match="answers with an error") as down:
         source_of(s3, "p").samples(DATE)
     wrong = cannot_be_watched(source_of(s3, "p"))
     assert wrong is not None
-    assert "cannot be looked at: the storage answers 500" in wrong
+    assert f"the source {s3.url}/p answers with an error (500 Told500)" in wrong
     ensure_secret_is_not_in(refused.value, down.value, wrong)
 
 
@@ -390,7 +427,7 @@ def test_a_run_of_a_closed_source_fails_with_what_to_do_and_without_the_key(
     result = materialize_day(source_of(s3), tmp_path, raise_on_error=False)
     assert not result.success
     texts = [str(event.event_specific_data) for event in result.all_events]
-    assert any("give credentials that may list and read it" in text for text in texts)
+    assert any("give them the rights that README lists" in text for text in texts)
     ensure_secret_is_not_in(*texts)
 
 
@@ -408,6 +445,21 @@ def test_without_the_packages_for_it_a_source_in_an_object_storage_says_how_to_i
         "do that where the steps run" in str(event.event_specific_data)
         for event in result.all_events
     )
+
+
+def test_without_the_packages_a_manifest_on_disk_that_names_objects_says_how_to_install_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "videos").mkdir()
+    line = json.dumps({"videos": ["s3://never-opened/clip.mp4"]})
+    (tmp_path / "videos" / f"{DAY}.jsonl").write_text(line)
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['obstore'] = None")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)  # of the decode workers
+    source = VideoSource(root=str(tmp_path / "videos"), allow_outside_source=True)
+    result = materialize_day(source, tmp_path / "data", raise_on_error=False)
+    texts = [str(event.event_specific_data) for event in result.all_events]
+    assert any("`pip install 'ocr-assets[object-storage]'` installs" in text for text in texts)
+    assert not any("a bug" in text for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -482,7 +534,7 @@ def test_an_export_leaves_out_objects_that_are_gone_or_have_changed(
         s3.put(folder / DAY / "clip.mp4", f"{DAY}/clip.mp4")
     said = capsys.readouterr().err
     assert f"{s3.url}/{DAY}/clip.mp4 has changed since it was judged" in said
-    assert f"{s3.url}/{DAY}/deep/clip.webm cannot be read: there is no such object" in said
+    assert f"{s3.url}/{DAY}/deep/clip.webm cannot be read: No such file or directory" in said
     assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == len(CLIPS) - 2
 
 
@@ -531,4 +583,4 @@ def test_the_command_runs_the_latest_day_that_a_bucket_has(
     assert summary["samples"][0]["videos"] == [f"{s3.url}/videos/{NEXT_DAY}/slide.mp4"]
     done = ocr_assets("run", "--source", "s3://no-such-bucket", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert "--source s3://no-such-bucket: there is no such bucket" in done.stderr
+    assert "--source s3://no-such-bucket: is in a bucket that does not exist" in done.stderr

@@ -15,6 +15,7 @@ from ocr_assets.configured import configured
 from ocr_assets.object_storage import StorageOptionsError
 from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.resources.tables import Tables
+from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.tables.folder import folder_at
 from ocr_assets.tables.partitioned import PartitionedTable
 from tests.s3_server import KEY_ID, MARKERS, Answer, Faults, S3Server
@@ -241,22 +242,62 @@ def test_options_with_secrets_are_refused_without_repeating_them(
     assert not any("marker" in text for text in said)
 
 
+def test_an_option_that_there_is_not_is_told_of_with_the_resource_that_has_it() -> None:
+    wrong = {"aws_regoin": "us-east-1"}
+    video_source = VideoSource(root="s3://tables/x", storage_options=wrong)
+    work: dict[str, Callable[[], object]] = {
+        "tables": lambda: folder_at("s3://tables/x", wrong).entries("x"),
+        "video_source": lambda: video_source.samples(MONDAY),
+    }
+    for resource, look in work.items():
+        with pytest.raises(StorageOptionsError, match="aws_regoin") as caught:
+            look()
+        said = describe(caught.value)
+        assert f"with storage_options of the resource {resource}: " in said
+        assert "What to do: correct root or storage_options of that resource" in said
+        assert "\n" not in said
+    assert "aws_regoin" in str(video_source.why_not_there())
+
+
 @pytest.mark.parametrize(
-    ("root", "options"),
+    ("name", "value", "what"),
     [
-        ("s3://tables/x", {"aws_regoin": "us-east-1"}),
-        ("s3://tables/x", {"retry_timeout": "soon"}),
-        ("nothing://tables/x", {}),
+        ("retry_timeout", "soon", "a number of seconds like 30s"),
+        ("aws_timeout", "30", "a number of seconds like 30s"),
+        ("max_retries", "many", "a whole number"),
+        ("MAX_RETRIES", "-1", "a whole number"),
+        ("aws_allow_http", "yes", "true or false"),
+        ("AWS_SKIP_SIGNATURE", "1", "true or false"),
     ],
-    ids=["option", "number", "kind of storage"],
 )
-def test_options_that_make_no_sense_are_told_of(root: str, options: dict[str, str]) -> None:
-    with pytest.raises(StorageOptionsError) as caught:
-        folder_at(root, options).entries("x")
-    said = describe(caught.value)
-    assert "nothing" in said or next(iter(options), "") in said
-    assert "What to do: correct root or storage_options" in said
-    assert "\n" not in said
+@pytest.mark.parametrize("resource", [Tables, VideoSource])
+def test_options_that_are_no_numbers_and_no_switches_are_refused_at_the_door(
+    resource: type[Tables | VideoSource], name: str, value: str, what: str
+) -> None:
+    with pytest.raises(
+        ValueError, match=f"{name} in storage_options of .* is '{value}', not {what}"
+    ):
+        resource(root="s3://tables/x", storage_options={name: value})
+
+
+@pytest.mark.parametrize("root", ["nothing://tables/x", "https://user:marker@example.com/x?sig=y"])
+@pytest.mark.parametrize("resource", [Tables, VideoSource])
+def test_a_storage_of_another_kind_is_refused(
+    resource: type[Tables | VideoSource], root: str
+) -> None:
+    with pytest.raises(ValueError, match="neither a folder nor in an object storage") as caught:
+        resource(root=root)
+    assert "marker" not in str(caught.value)
+
+
+def test_what_lets_one_in_is_not_repeated_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for root in ("s3://user:marker@tables/x", "s3://tables/x?sig=marker", "ab://u:marker@tables/x"):
+        for kind, name in ((Tables, "tables"), (VideoSource, "video_source")):
+            monkeypatch.setenv(f"OCR_ASSETS_{name.upper()}_ROOT", root)
+            with pytest.raises(settings.SettingError, match=f"{name.upper()}_ROOT=") as caught:
+                configured(kind, name)
+            everything = "".join(traceback.format_exception(caught.value))
+            assert "marker" not in everything
 
 
 @pytest.mark.parametrize(

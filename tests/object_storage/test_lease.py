@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.partitions import daily
 from ocr_assets.resources.tables import Tables
-from ocr_assets.tables.day_lock import DaysLockedError
+from ocr_assets.tables.day_lock import DayLostError, DaysLockedError
+from ocr_assets.tables.folder import EnsureHeld
 from ocr_assets.tables.lease import days_leased
 from ocr_assets.tables.object_folder import ObjectFolder
 from ocr_assets.tables.partitioned import PartitionedTable
@@ -73,7 +75,7 @@ def leased(
     wait_seconds: float = 0,
     say: Callable[[str], None] = print,
     warn: Callable[[str], None] = print,
-) -> contextlib.AbstractContextManager[None]:
+) -> contextlib.AbstractContextManager[EnsureHeld]:
     return days_leased(
         folder,
         days,
@@ -143,6 +145,83 @@ def test_a_holder_that_was_paused_is_told_that_it_has_lost_the_day_and_does_not_
                 pass
 
 
+def rob(folder: ObjectFolder, holder: str = "another") -> None:
+    """Takes Monday from whoever has it."""
+    name, held = f"_runs/{MONDAY}.lease.json", None
+    text = json.dumps({"holder": holder, "since": time.time(), "lease": holder})
+    while held is None or folder.put_if(name, text, held.tag) is None:
+        held = folder.tagged(name)
+
+
+def test_a_run_that_lost_its_day_between_two_tables_does_not_replace_what_the_other_has_written(
+    folder: ObjectFolder,
+) -> None:
+    with leased(folder, MONDAY) as ensure_held:
+        first, second = (
+            PartitionedTable(folder, name, Numbers, ensure_held=ensure_held)
+            for name in ("first", "second")
+        )
+        write(first, MONDAY, 1)
+        rob(folder)
+        others = PartitionedTable(folder, "second", Numbers)
+        write(others, MONDAY, 2)
+        with pytest.raises(DayLostError, match=f"another, since 20.*, took {MONDAY} in {ROOT}"):
+            write(second, MONDAY, 3)
+        write(second, TUESDAY, 4)  # which it did not ask for
+    assert numbers(others, MONDAY) == [2]
+    assert numbers(others, TUESDAY) == [4]
+
+
+@pytest.mark.parametrize("key", [None, "these frames"], ids=["not resumable", "resumable"])
+def test_a_run_that_lost_its_day_while_it_wrote_a_table_leaves_it_to_the_other(
+    folder: ObjectFolder, key: str | None
+) -> None:
+    others = PartitionedTable(folder, "numbers", Numbers)
+    with leased(folder, MONDAY) as ensure_held:
+        table = PartitionedTable(folder, "numbers", Numbers, ensure_held=ensure_held)
+        with pytest.raises(DayLostError), table.replace(MONDAY, made_from=key) as writer:
+            writer.append(rows(1))
+            rob(folder)
+    assert others.dates() == []
+    write(others, MONDAY, 2)
+    assert numbers(others, MONDAY) == [2]
+
+
+def test_a_table_with_a_lease_is_pickled_without_it(folder: ObjectFolder) -> None:
+    with leased(folder, MONDAY) as ensure_held:
+        table = PartitionedTable(folder, "numbers", Numbers, ensure_held=ensure_held)
+        there = pickle.loads(pickle.dumps(table))
+        with table.replace(MONDAY) as writer:
+            writer.append(rows(1))
+    assert numbers(there, MONDAY) == [1]
+
+
+def test_of_two_who_wait_for_a_day_whose_holder_was_killed_one_gets_it(
+    s3: S3Server, folder: ObjectFolder
+) -> None:
+    waiting: list[str] = []
+    inside: list[int] = []
+    most: list[int] = []
+
+    def wait(number: int) -> None:
+        with leased(folder, MONDAY, wait_seconds=60, say=waiting.append):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(2 * SECONDS)  # in which the other one would take it for dead
+            inside.remove(number)
+
+    threads = [threading.Thread(target=wait, args=[number]) for number in range(2)]
+    with holder(s3) as first:
+        for thread in threads:
+            thread.start()
+        while len(waiting) < len(threads):
+            time.sleep(0.01)
+        first.kill()
+        for thread in threads:
+            thread.join(timeout=60)
+    assert most == [1, 1]
+
+
 def test_of_two_runs_that_both_believe_to_have_a_day_the_second_is_refused(
     folder: ObjectFolder,
 ) -> None:
@@ -170,8 +249,7 @@ def test_a_storage_that_is_away_for_a_while_costs_nobody_the_day(
     s3: S3Server, folder: ObjectFolder
 ) -> None:
     warned: list[str] = []
-    quick = ObjectFolder.at(ROOT, {**s3.options, "max_retries": "1", "retry_timeout": "1s"})
-    with leased(quick, MONDAY, warn=warned.append):
+    with leased(folder, MONDAY, warn=warned.append):
         with s3.answering(Answer("PUT", 503, "SlowDown")):
             while not warned:
                 time.sleep(0.1)
@@ -185,12 +263,26 @@ def test_a_storage_that_is_away_for_a_while_costs_nobody_the_day(
     assert "(503 SlowDown)" in text
 
 
+@pytest.mark.parametrize(
+    ("ignored", "header"),
+    [
+        (["if-none-match", "if-match"], r"If-None-Match: \*"),
+        (["if-none-match"], r"If-None-Match: \*"),
+        (["if-match"], "If-Match"),
+    ],
+    ids="-".join,
+)
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "again"])
 def test_a_storage_without_conditional_writes_is_refused(
-    s3: S3Server, folder: ObjectFolder
+    s3: S3Server, folder: ObjectFolder, ignored: list[str], header: str, is_first: bool
 ) -> None:
+    if not is_first:
+        with leased(folder, MONDAY):
+            pass
+    said = rf"is overwritten although it was asked not to be \({header} on PUT\)"
     with (
-        s3.ignoring("if-none-match", "if-match"),
-        pytest.raises(ObjectStorageError, match="is overwritten although it was asked not to be"),
+        s3.ignoring(*ignored),
+        pytest.raises(ObjectStorageError, match=said),
         leased(folder, MONDAY),
     ):
         pass
@@ -199,12 +291,11 @@ def test_a_storage_without_conditional_writes_is_refused(
 def test_a_run_that_has_lost_its_day_says_so_in_its_log(s3: S3Server, folder: ObjectFolder) -> None:
     @dg.asset(partitions_def=daily)
     def robbed(context: dg.AssetExecutionContext, tables: Tables) -> None:
-        name = f"_runs/{MONDAY}.lease.json"
-        held = None
-        while held is None or folder.put_if(name, '{"holder": "another"}', held.tag) is None:
-            held = folder.tagged(name)
+        rob(folder)
         while not any("was taken over" in message for message in messages(context)):
             time.sleep(0.5)
+        with pytest.raises(DayLostError):
+            tables.video_manifest.replace(MONDAY).__enter__()
 
     def messages(context: dg.AssetExecutionContext) -> list[str]:
         log = context.instance.all_logs(context.run.run_id)

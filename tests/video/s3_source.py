@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from ocr_assets.object_storage import StorageOptions
+
 NUMBERS = itertools.count()
 KEY_ID, SECRET = "AKIAMARKEROFTHETESTS", "the-secret-that-must-not-be-seen"
 
@@ -39,7 +41,8 @@ class S3Source:
         bucket: Its name, which no other test has.
         options: `storage_options` that lead to the proxy.
         answered: The requests so far.
-        fails: Given a method and a path, the status that is answered, or None.
+        fails: Given a method and a path, the status that is answered, or the code that S3 gives
+            with 403, or None.
         refused_share: Share of requests that are answered with 503.
         cut_share: Share of answers that end half way.
         delay_seconds: How long each answer takes.
@@ -50,7 +53,7 @@ class S3Source:
     options: dict[str, str]
     client: Any
     answered: list[Answered] = field(default_factory=list)
-    fails: Callable[[str, str], int | None] = lambda _method, _path: None
+    fails: Callable[[str, str], int | str | None] = lambda _method, _path: None
     refused_share: float = 0.0
     cut_share: float = 0.0
     delay_seconds: float = 0.0
@@ -75,9 +78,9 @@ class S3Source:
         return f"{self.url}/{prefix}".rstrip("/")
 
     @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
+    def known(self) -> StorageOptions:
         """`options` as `Storage` has them."""
-        return tuple(sorted(self.options.items()))
+        return StorageOptions.of(self.options, "video_source")
 
     def bytes_read(self, key: str = "") -> int:
         """Bytes of objects that were sent."""
@@ -170,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(source.delay_seconds)
         status = source.fails(self.command, path) or (503 if is_refused else None)
         if status is not None:
-            body = f"<Error><Code>Told{status}</Code><Secret>{SECRET}</Secret></Error>".encode()
+            code = status if isinstance(status, str) else f"Told{status}"
+            status = 403 if isinstance(status, str) else status
+            body = f"<Error><Code>{code}</Code><Secret>{SECRET}</Secret></Error>".encode()
             self._send(status, {}, b"" if self.command == "HEAD" else body)
             self._note(path, 0)
             return

@@ -2,6 +2,7 @@
 
 import json
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ocr_assets.object_storage_errors import ObjectStorageFailedError
 from ocr_assets.reasons import Status
 from ocr_assets.video import object_file
 from ocr_assets.video.container import UnreadableVideoError
-from ocr_assets.video.inspection import Inspection, inspect_video
+from ocr_assets.video.inspection import inspect_video
 from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SampledFrame, SamplingRule, sample_frames
 from ocr_assets.video.source_file import Storage, source_file
 from ocr_assets.video.workers import DecodeWorkers
 from tests.clips import Picture, numbered, write_sound, write_video
-from tests.video.s3_source import S3Source, ensure_secret_is_not_in, s3, s3_server
+from tests.video.s3_source import S3Source, ensure_secret_is_not_in, s3
 
 __all__ = ["s3"]
 
@@ -76,7 +78,7 @@ def long_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def far(url: str, source: S3Source, **values: Any) -> Any:
-    return source_file(url, Storage(source.pairs, **values))
+    return source_file(url, Storage(source.known, **values))
 
 
 def same(ones: list[SampledFrame], others: list[SampledFrame]) -> bool:
@@ -164,13 +166,12 @@ def test_a_storage_that_fails_midway_is_not_taken_for_a_damaged_video(
     url = s3.put(containers / name, name)
     s3.options["max_retries"] = "1"
     s3.fails = lambda _, path: 503 if s3.requests("GET", path) >= good else None
-    with pytest.raises(UnreadableVideoError) as raised:
+    with pytest.raises(ObjectStorageFailedError) as raised:
         list(sample_frames(far(url, s3), RULE))
-    assert raised.value.fault.status == Status.UNREADABLE
-    assert raised.value.fault.message == "the storage answers 503 Service Unavailable (Told503)"
-    found = inspect_video(far(url, s3))
-    assert found.fault == raised.value.fault
-    ensure_secret_is_not_in(found, raised.value, raised.value.__cause__)
+    assert str(raised.value) == f"{url} answers with an error (503 Told503)"
+    with pytest.raises(ObjectStorageFailedError) as again:
+        inspect_video(far(url, s3))
+    ensure_secret_is_not_in(*map(traceback.format_exception, (raised.value, again.value)))
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_unreadable(
@@ -233,37 +234,61 @@ def test_ids_tell_versions_apart_and_content_has_the_id_of_a_file(
 def test_workers_say_of_objects_what_is_wrong_and_go_on_with_the_others(
     containers: Path, s3: S3Source, caplog: pytest.LogCaptureFixture
 ) -> None:
-    urls = [
-        s3.put(containers / "a.mkv", key)
-        for key in ("a.mkv", "forbidden.mkv", "down.mkv", "z.mkv", "stuck.mkv")
-    ]
-    urls.insert(3, f"{s3.url}/missing.mkv")
-    urls.insert(3, "s3://no-such-bucket/a.mkv")
-    s3.options |= {"max_retries": "1", "timeout": "1s"}
-    answers = {"forbidden.mkv": 403, "down.mkv": 503}
-
-    def fails(_: str, path: str) -> int | None:
-        if path.endswith("stuck.mkv"):
-            time.sleep(2)
-        return answers.get(path.rpartition("/")[2])
-
-    s3.fails = fails
-    with DecodeWorkers(2, storage=Storage(s3.pairs)) as workers:
+    urls = [s3.put(containers / "a.mkv", key) for key in ("a.mkv", "forbidden.mkv", "z.mkv")]
+    urls.insert(2, f"{s3.url}/missing.mkv")
+    urls.insert(2, "s3://no-such-bucket/a.mkv")
+    urls.insert(2, f"{s3.url}/x//a.mkv")
+    s3.fails = lambda _, path: 403 if path.endswith("forbidden.mkv") else None
+    with DecodeWorkers(2, storage=Storage(s3.known)) as workers:
         found = list(workers.inspect(urls))
         sampled = [outcome(frames) for frames in workers.sample(urls, RULE)]
-    refused = "the storage refuses it: 403 Forbidden (Told403)"
     assert [one.fault and (one.fault.status, one.fault.message) for one in found] == [
         None,
-        (Status.UNREADABLE, refused),
-        (Status.UNREADABLE, "the storage answers 503 Service Unavailable (Told503)"),
-        (Status.MISSING, "there is no such bucket"),
-        (Status.MISSING, "there is no such object"),
+        (Status.UNREADABLE, "may not be used with these credentials (403 Told403)"),
+        (
+            Status.UNREADABLE,
+            "a part of a name there is empty, `.` or `..`, or holds control characters: 'x//a.mkv'",
+        ),
+        (Status.UNREADABLE, "is in a bucket that does not exist (404 NoSuchBucket)"),
+        (Status.MISSING, "No such file or directory"),
         None,
-        (Status.UNREADABLE, "the storage did not answer in time"),
     ]
     messages = [None if one.fault is None else one.fault.message for one in found]
     assert [3 if message is None else message for message in messages] == sampled
     ensure_secret_is_not_in(found, sampled, caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("down.mkv", "answers with an error (503 Told503)"),
+        ("stuck.mkv", "does not answer in time"),
+        ("unknown.mkv", "does not take the credentials (403 InvalidAccessKeyId)"),
+    ],
+)
+def test_workers_blame_no_object_for_a_storage_that_fails(
+    containers: Path, s3: S3Source, name: str, said: str
+) -> None:
+    urls = [s3.put(containers / "a.mkv", key) for key in ("a.mkv", name, "z.mkv")]
+    s3.options |= {"max_retries": "1", "timeout": "1s"}
+
+    def fails(_: str, path: str) -> int | str | None:
+        if path.endswith("stuck.mkv"):
+            time.sleep(2)
+        answers = {"down.mkv": 503, "unknown.mkv": "InvalidAccessKeyId"}
+        return answers.get(path.rpartition("/")[2])
+
+    s3.fails = fails
+    seen: list[Any] = []
+    with DecodeWorkers(2, storage=Storage(s3.known)) as workers:
+        with pytest.raises(ObjectStorageFailedError) as inspected:
+            seen.extend(one.fault for one in workers.inspect(urls))
+        with pytest.raises(ObjectStorageFailedError) as sampled:
+            seen.extend(len(list(frames)) for frames in workers.sample(urls, RULE))
+    assert seen == [None, 3]
+    for raised in (inspected, sampled):
+        assert str(raised.value) == f"{s3.url}/{name} {said}"
+        ensure_secret_is_not_in(traceback.format_exception(raised.value))
 
 
 def test_a_storage_that_is_too_slow_is_a_timeout_of_the_video(
@@ -271,7 +296,7 @@ def test_a_storage_that_is_too_slow_is_a_timeout_of_the_video(
 ) -> None:
     urls = [s3.put(containers / "a.mkv", key) for key in ("slow.mkv", "a.mkv")]
     s3.fails = lambda _, path: time.sleep(30) if path.endswith("slow.mkv") else None
-    with DecodeWorkers(2, VideoLimits(max_seconds=2), Storage(s3.pairs)) as workers:
+    with DecodeWorkers(2, VideoLimits(max_seconds=2), Storage(s3.known)) as workers:
         slow, good = workers.inspect(urls)
     assert slow.fault is not None
     assert slow.fault.status == Status.TIMEOUT
@@ -284,7 +309,7 @@ def test_small_limits_of_memory_are_for_the_video_and_not_for_the_storages_clien
     paths = [containers / "a.mkv", long_clips / "index_last.mp4", containers / "a.ts"]
     urls = [s3.put(path, path.name) for path in paths]
     limits = VideoLimits(max_memory_bytes=128 * 2**20)
-    with DecodeWorkers(1, limits, Storage(s3.pairs)) as workers:
+    with DecodeWorkers(1, limits, Storage(s3.known)) as workers:
         assert [outcome(frames) for frames in workers.sample(urls, RULE)] == [3, 3, 3]
 
 
@@ -300,15 +325,13 @@ def test_an_object_can_be_read_like_a_file(s3: S3Source, tmp_path: Path) -> None
         assert file.read() == (tmp_path / "lines.jsonl").read_bytes()
 
 
-def test_a_server_that_is_not_there_makes_objects_unreadable(containers: Path) -> None:
-    with s3_server() as source:
-        url = source.put(containers / "a.mkv", "a.mkv")
-        source.options["max_retries"] = "1"
-        gone = Storage(source.pairs)
-    found = inspect_video(source_file(url, gone))
-    assert found.fault is not None
-    assert found.fault.status == Status.UNREADABLE
-    assert found == Inspection(fault=found.fault)
+def test_a_server_that_is_not_there_is_no_fault_of_an_object(
+    containers: Path, s3: S3Source
+) -> None:
+    url = s3.put(containers / "a.mkv", "a.mkv")
+    s3.options |= {"max_retries": "1", "aws_endpoint_url": "http://127.0.0.1:9"}
+    with pytest.raises(ObjectStorageFailedError, match="the connection is refused"):
+        inspect_video(far(url, s3))
 
 
 def outcome(frames: Iterator[Any]) -> int | str:
