@@ -8,9 +8,9 @@ import polars as pl
 
 from ocr_assets.compute.frames_work import FramesUnit, VideoToSample
 from ocr_assets.compute.reused_frames import FramePlaces
+from ocr_assets.object_storage import is_object_url
 from ocr_assets.tables.partition_writer import PartSize
 from ocr_assets.tables.stored_path import stored_path
-from ocr_assets.object_storage import is_object_url
 from ocr_assets.video.sampling import SamplingRule
 
 COLUMNS = ("video_id", "path", "path_bytes", "file_state")
