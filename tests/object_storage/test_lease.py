@@ -107,9 +107,11 @@ def test_the_second_run_fails_with_a_sentence_that_names_the_first(
 def test_the_second_run_waits_for_the_first_and_says_so(s3: S3Server, folder: ObjectFolder) -> None:
     said: list[str] = []
     with holder(s3) as first:
-        threading.Timer(1, first.communicate, ["\n"]).start()
+        ending = threading.Timer(1, first.communicate, ["\n"])
+        ending.start()
         with leased(folder, MONDAY, wait_seconds=60, say=said.append):
             pass
+        ending.join()  # whoever ends it asks it, too
     assert [text.partition(" ")[0] for text in said] == ["run", str(MONDAY)]
     assert said[0].endswith("waiting for it")
 
