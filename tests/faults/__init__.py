@@ -92,10 +92,15 @@ class Outcome:
 class Forks:
     """Processes with the library preloaded that have imported what they need already."""
 
-    def __init__(self, library: Path) -> None:
-        """Starts the process that they are forked from."""
+    def __init__(self, library: Path, *modules: str) -> None:
+        """Starts the process that they are forked from.
+
+        Args:
+            library: What `build` returned.
+            modules: What is imported there, besides what tables need. It may begin no threads.
+        """
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.fork_server"],
+            [sys.executable, "-m", "tests.faults.fork_server", *modules],
             env=os.environ | {"LD_PRELOAD": str(library)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -132,7 +137,7 @@ class Fork:
     pid: int
 
     def wait(self) -> Outcome:
-        """Waits until it has ended or is stopped; after a minute it is killed."""
+        """Waits until it has ended or is stopped; after five minutes it is killed."""
         outcome: Outcome = self.forks._ask("wait", self.pid)
         return outcome
 

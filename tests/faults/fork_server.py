@@ -1,8 +1,12 @@
-"""The process that `Forks` forks from. It runs nothing itself: threads would not survive a fork."""
+"""The process that `Forks` forks from. It runs nothing itself: threads would not survive a fork.
+
+Its arguments are the modules that it imports beforehand.
+"""
 
 import base64
 import ctypes
 import dataclasses
+import importlib
 import os
 import pickle
 import signal
@@ -12,7 +16,7 @@ import time
 from ocr_assets.assets.failures import describe, may_be_retried
 from tests.faults import Outcome, work
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 300
 
 
 def serve() -> None:
@@ -66,5 +70,7 @@ def _wait(results: dict[int, int], pid: int) -> Outcome:
 
 
 if __name__ == "__main__":
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     work.ready()
     serve()

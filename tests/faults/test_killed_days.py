@@ -4,12 +4,11 @@ import datetime as dt
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import polars as pl
@@ -21,7 +20,8 @@ from ocr_assets.tables.checkpoint import read_notes
 from ocr_assets.tables.partitioned import PartitionedTable, PartitionMissingError
 from ocr_assets.video.source_file import SETTLED_SECONDS
 from tests.clips import text_picture, write_video
-from tests.faults import Fault
+from tests.deployment import wait_until
+from tests.faults import Fault, Fork, Forks, Outcome
 from tests.part_files import part_files
 from tests.pipeline import DAY, materialize_day, rows
 
@@ -32,6 +32,8 @@ CLIPS, FRAMES = 6, 2
 SIZE = {"width": 224, "height": 128}
 TABLES = ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset")
 DATE = dt.date.fromisoformat(DAY)
+# Half of what a day takes is to import these.
+IMPORTED = ("altair", "av", "cv2", "dagster", "dataframely", "easyocr", "torch")
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,22 @@ def run(videos: Path, data: Path) -> None:
     (data / "said.json").write_text(json.dumps(said, default=str))
 
 
-def begin(videos: Path, data: Path) -> "subprocess.Popen[bytes]":
+def begin(forks: Forks, videos: Path, data: Path) -> Fork:
     """A process that has just begun to write."""
-    process = subprocess.Popen(command(videos, data), stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (data / "video_manifest").exists():
-        time.sleep(0.005)
+    process = forks.start(run, videos, data)
+    begun = (data / "video_manifest").exists
+    wait_until(begun, "the first table is begun", pause=0.005)
     return process
 
 
-def command(videos: Path, data: Path) -> list[str]:
-    program = "import sys; from pathlib import Path; from tests.faults import test_killed_days\n"
-    program += "test_killed_days.run(*map(Path, sys.argv[1:]))"
-    return [sys.executable, "-c", program, str(videos), str(data)]
+@pytest.fixture(scope="module")
+def forks(shim: Path) -> Iterator[Forks]:
+    with Forks(shim, *IMPORTED) as forks:
+        yield forks
 
 
 @pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
+def day(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Day:
     root = tmp_path_factory.mktemp("killed")
     folder = root / "videos" / DAY
     folder.mkdir(parents=True)
@@ -87,9 +89,9 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
     time.sleep(SETTLED_SECONDS + 0.1)
     seconds = 0.0
     for data in ("warm_up", "undisturbed"):
-        process = begin(root / "videos", root / data)
+        process = begin(forks, root / "videos", root / data)
         began = time.monotonic()
-        assert process.wait() == 0
+        assert process.wait() == Outcome()
         seconds = time.monotonic() - began
     return Day(root / "videos", root / "undisturbed", seconds)
 
@@ -120,15 +122,15 @@ def detected(data: Path) -> set[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_a_day_killed_at_any_moment_ends_like_one_that_was_not_and_no_part_is_done_again(
-    day: Day, tmp_path: Path, kill: int
+    day: Day, forks: Forks, tmp_path: Path, kill: int
 ) -> None:
     moment = random.Random(f"{SEED} {kill}").random() * day.seconds
     data = tmp_path / "data"
-    process = begin(day.videos, data)
+    process = begin(forks, day.videos, data)
     time.sleep(moment)
-    process.kill()
-    assert process.wait() in (-signal.SIGKILL, 0)
-    assert_the_next_run_ends_it(day, data)
+    os.kill(process.pid, SIGKILL)
+    assert process.wait() in (Outcome(signal=SIGKILL), Outcome())
+    assert_the_next_run_ends_it(day, forks, data)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_a_day_killed_at_any_moment_ends_like_one_that_was_not_and_no_part_is_do
 )
 def test_a_day_killed_at_a_commit_step_ends_like_one_that_was_not_and_no_part_is_done_again(
     day: Day,
-    shim: Path,
+    forks: Forks,
     tmp_path: Path,
     table: str,
     calls: str,
@@ -154,24 +156,18 @@ def test_a_day_killed_at_a_commit_step_ends_like_one_that_was_not_and_no_part_is
 ) -> None:
     data = tmp_path / "data"
     fault = Fault(data / table, "kill", at, calls=(calls,))
-    killed = subprocess.run(
-        command(day.videos, data),
-        env=os.environ | fault.environment | {"LD_PRELOAD": str(shim)},
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert_the_next_run_ends_it(day, data)
+    assert forks.run(run, day.videos, data, fault=fault) == Outcome(signal=SIGKILL)
+    assert_the_next_run_ends_it(day, forks, data)
 
 
-def assert_the_next_run_ends_it(day: Day, data: Path) -> None:
+def assert_the_next_run_ends_it(day: Day, forks: Forks, data: Path) -> None:
     """Its tables are those of an undisturbed day, and hold the parts that were finished."""
     tables = Tables(root=str(data))
     frames_before = {part.name for part in parts(tables.sampled_frames)}
     frames_committed = (data / "sampled_frames").exists() and is_committed(tables.sampled_frames)
     boxes_before = detected(data)
 
-    assert begin(day.videos, data).wait() == 0
+    assert forks.run(run, day.videos, data) == Outcome()
     for table in TABLES:
         assert without_times(data, table) == without_times(day.data, table), table
     kept = Path("kept") / DAY / "kept.jsonl"
