@@ -88,6 +88,10 @@ class ObjectStorageFailedError(ObjectStorageError):
     """It is the storage that fails, or the way to it, whichever of its objects is asked for."""
 
 
+class ImpossibleNameError(ObjectStorageError):
+    """An object has a name that obstore has no words for, so that it gives no listing with it."""
+
+
 @contextlib.contextmanager
 def as_object_storage_errors(place: str) -> Iterator[None]:
     """Raises what polars, deltalake and obstore say of an object storage in words of our own.
@@ -159,10 +163,11 @@ def of_object(error: Exception, url: str) -> OSError:
     from obstore.exceptions import InvalidPathError
 
     if isinstance(error, InvalidPathError | ValueError):
+        whose = "its name" if isinstance(error, ValueError) else "the name of an object there"
         named = PATH.search(str(error))
-        which = f": {named[1]!r}" if named else ""
-        problem = "a part of a name there is empty, `.` or `..`, or holds control characters"
-        return OSError(errno.EINVAL, f"{problem}{which}")
+        which = f", {named[1]!r}," if named else ""
+        what = f"cannot be read: {whose}{which} has an empty part, `.`, `..` or control characters"
+        return ImpossibleNameError(url, Problem(what, "rename that object", lasting=True))
     what = f"cannot be read ({type(error).__name__})"
     return ObjectStorageFailedError(url, Problem(what, BUSY, lasting=False, general=True))
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypeAlias
 
 from ocr_assets.object_storage import is_object_url
-from ocr_assets.object_storage_errors import CUT_SHORT, ObjectStorageError, of_object
+from ocr_assets.object_storage_errors import (
+    CUT_SHORT,
+    ImpossibleNameError,
+    ObjectStorageError,
+    of_object,
+)
 from ocr_assets.reasons import Fault, Status
 from ocr_assets.video.listing import (
     OUTSIDE,
@@ -24,6 +30,9 @@ from ocr_assets.video.object_file import TRIES, ObjectFile
 from ocr_assets.video.object_url import joined, lies_in
 from ocr_assets.video.object_version import ObjectVersion, locate
 from ocr_assets.video.source_file import Storage
+
+# A path, and the object there, or what is wrong with the folder there.
+Listed: TypeAlias = tuple[str, ObjectVersion | Fault]
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,9 @@ class ObjectFolder:
 
         An object counts as a video by its ending alone, since looking into it costs a request.
         What a folder hides is hidden here: names that begin with a dot. The day's names are in
-        memory, since a listing need not be in that order.
+        memory, since a listing need not be in that order. What is deeper is listed in any case, a
+        thousand objects with each request. A folder in it that holds an impossible name is given
+        with an error, as one of a disk is that cannot be listed.
 
         Args:
             root: The source; sample ids are relative to it.
@@ -65,14 +76,21 @@ class ObjectFolder:
             OSError: It cannot be listed.
             TimeoutError: It took too long; an OSError, too.
         """
-        for left in reversed(range(TRIES)):
-            try:
-                return self._samples(root, recursive, modified_on, within_seconds)
-            except ObjectStorageError as error:
-                # From the beginning, as the order is not always the same.
-                if error.problem != CUT_SHORT or not left:
-                    raise
-        raise AssertionError("unreachable")
+
+        def tried(objects: Callable[[], Iterator[Listed]]) -> Iterator[Sample] | None:
+            for left in reversed(range(TRIES)):
+                try:
+                    return self._samples(objects(), root, recursive, modified_on, within_seconds)
+                except ObjectStorageError as error:
+                    # From the beginning, as the order is not always the same.
+                    if error.problem != CUT_SHORT or not left:
+                        raise
+            raise AssertionError("unreachable")
+
+        try:
+            return tried(self._objects)
+        except ImpossibleNameError:
+            return tried(lambda: self._objects_by_folder(recursive))
 
     def names(self) -> list[str]:
         """What is directly in it: objects, and folders with a slash at the end.
@@ -102,13 +120,18 @@ class ObjectFolder:
         return next(self._objects(), None) is None
 
     def _samples(
-        self, root: str, recursive: bool, modified_on: dt.date | None, within_seconds: float | None
+        self,
+        objects: Iterator[Listed],
+        root: str,
+        recursive: bool,
+        modified_on: dt.date | None,
+        within_seconds: float | None,
     ) -> Iterator[Sample] | None:
         ends = None if within_seconds is None else time.monotonic() + within_seconds
-        found: list[tuple[str, ObjectVersion]] = []
+        found: list[Listed] = []
         folders: set[str] = set()
         is_there = False
-        for name, version in self._objects():
+        for name, version in objects:
             is_there = True
             if ends is not None and time.monotonic() > ends:
                 raise TimeoutError(
@@ -118,6 +141,9 @@ class ObjectFolder:
             folders |= {"/".join(above[:depth]) for depth in range(1, len(above) + 1)}
             if any(part.startswith(".") for part in (*above, last)) or (above and not recursive):
                 continue
+            if isinstance(version, Fault):
+                found.append((name, version))
+                continue
             if PurePosixPath(last).suffix.lower() not in VIDEO_SUFFIXES:
                 continue
             modified = dt.datetime.fromtimestamp(version.last_modified, tz=dt.UTC).date()
@@ -126,18 +152,26 @@ class ObjectFolder:
         if not is_there:
             return None
         # An object without bytes that stands for a folder, as consoles and tools make them.
-        found = [one for one in found if one[1].size or one[0] not in folders]
+        found = [
+            (name, version)
+            for name, version in found
+            if isinstance(version, Fault) or version.size or name not in folders
+        ]
         found.sort(key=lambda one: one[0].split("/"))
         beginning = self.url.removeprefix(root).lstrip("/")
         return (
             Sample(
                 f"{beginning}/{name}" if beginning else name,
-                (VideoReference(f"{self.url}/{name}", version=version),),
+                (
+                    VideoReference(f"{self.url}/{name}", version)
+                    if isinstance(version, Fault)
+                    else VideoReference(f"{self.url}/{name}", version=version),
+                ),
             )
             for name, version in found
         )
 
-    def _objects(self) -> Iterator[tuple[str, ObjectVersion]]:
+    def _objects(self) -> Iterator[Listed]:
         """All below it: their paths from here on."""
         store, key = locate(self.url, self.storage)
 
@@ -152,6 +186,34 @@ class ObjectFolder:
                         yield meta["path"][above:], ObjectVersion.of(meta)
         except (BaseError, FileNotFoundError, ValueError) as error:
             raise of_object(error, self.url) from None
+
+    def _objects_by_folder(self, recursive: bool) -> Iterator[Listed]:
+        """The same with a request for each folder, of which each may fail by itself.
+
+        Raises:
+            ImpossibleNameError: The name is directly in it, and nothing else of it can be had.
+        """
+        store, key = locate(self.url, self.storage)
+
+        import obstore
+        from obstore.exceptions import BaseError
+
+        above = len(key) + 1 if key else 0
+        pending = [key]
+        while pending:
+            folder = pending.pop()
+            try:
+                listed = obstore.list_with_delimiter(store, folder or None)
+            except (BaseError, FileNotFoundError, ValueError) as error:
+                known = of_object(error, f"{self.url}/{folder[above:]}".rstrip("/"))
+                if folder == key or not isinstance(known, ImpossibleNameError):
+                    raise known from None
+                yield folder[above:], Fault(Status.UNREADABLE, known.problem.what)
+                continue
+            for meta in listed["objects"]:
+                if len(meta["path"]) > above:
+                    yield meta["path"][above:], ObjectVersion.of(meta)
+            pending += listed["common_prefixes"] if recursive else []
 
 
 def object_jsonl_samples(

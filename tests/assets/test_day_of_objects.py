@@ -23,6 +23,7 @@ from ocr_assets.object_storage import ObjectStorageUnavailableError
 from ocr_assets.object_storage_errors import ObjectStorageError
 from ocr_assets.reasons import Status
 from ocr_assets.resources.video_source import SourceMissingError, VideoSource
+from ocr_assets.settings import Layout
 from ocr_assets.tables.partitioned import PartitionMissingError
 from ocr_assets.video.listing import Sample, list_folder
 from tests import watched
@@ -263,6 +264,42 @@ def test_a_listing_has_the_order_of_a_folders_and_passes_over_what_is_hidden(
     assert ids(source_of(s3, f"p/{DAY}", layout="whole_folder").samples(DATE)) == [
         name.removeprefix(f"{DAY}/") for name in expected
     ]
+
+
+@pytest.mark.parametrize("layout", ["day_folder", "whole_folder"])
+def test_a_folder_with_an_impossible_name_in_it_is_a_row_with_the_reason(
+    s3: S3Source, layout: Layout
+) -> None:
+    names = ("a.mp4", "sub/ok.mp4", "sub/x/lost.mp4", "sub/x//y.mp4", "z/b.mp4", ".h//c.mp4")
+    put_empty(s3, [f"{DAY}/{name}" for name in names])
+    root = f"{DAY}/" if layout == "whole_folder" else ""
+    samples = [*source_of(s3, root, layout=layout).samples(DATE)]
+    found = {f"{sample.sample_id}": sample.videos[0] for sample in samples}
+    expected = [f"{DAY}/a.mp4", f"{DAY}/sub/ok.mp4", f"{DAY}/sub/x", f"{DAY}/z/b.mp4"]
+    assert [*found] == [name.removeprefix(root) for name in expected]
+    (faulty,) = [video for video in found.values() if video.fault is not None]
+    assert faulty.path == f"{s3.url}/{DAY}/sub/x"
+    assert faulty.fault is not None
+    assert faulty.fault.status == Status.UNREADABLE
+    assert f"an object there, '{DAY}/sub/x//', has an empty part" in faulty.fault.message
+
+
+@pytest.mark.parametrize("name", ["//x.mp4", "/a\x01.mp4", "/../x.mp4"])
+def test_an_impossible_name_directly_in_a_days_folder_is_told_with_what_to_do(
+    s3: S3Source, tmp_path: Path, name: str
+) -> None:
+    put_empty(s3, [f"{DAY}{name}", f"{DAY}/a.mp4"])
+    result = materialize_day(source_of(s3), tmp_path, assets=[video_manifest], raise_on_error=False)
+    texts = [str(event.event_specific_data) for event in result.all_events]
+    assert any("cannot be read: the name of an object there" in text for text in texts)
+    assert any("What to do: rename that object" in text for text in texts)
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
+
+
+def test_a_flat_place_does_not_mind_impossible_names_below_it(s3: S3Source) -> None:
+    put_empty(s3, ["flat/a.mp4", "flat/deep/b//c.mp4"])
+    today = dt.datetime.now(dt.UTC).date()
+    assert ids(source_of(s3, "flat", layout="modified_date").samples(today)) == ["a.mp4"]
 
 
 def test_an_object_that_stands_for_a_folder_is_no_video(s3: S3Source) -> None:

@@ -247,7 +247,8 @@ def test_workers_say_of_objects_what_is_wrong_and_go_on_with_the_others(
         (Status.UNREADABLE, "may not be used with these credentials (403 Told403)"),
         (
             Status.UNREADABLE,
-            "a part of a name there is empty, `.` or `..`, or holds control characters: 'x//a.mkv'",
+            "cannot be read: its name, 'x//a.mkv', has an empty part, `.`, `..` or control "
+            "characters",
         ),
         (Status.UNREADABLE, "is in a bucket that does not exist (404 NoSuchBucket)"),
         (Status.MISSING, "No such file or directory"),
