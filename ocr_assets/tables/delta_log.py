@@ -1,4 +1,4 @@
-"""What deltalake leaves to its callers: commits that stay, and the names of a partition's files."""
+"""What deltalake leaves to its callers: making a table, commits that stay, names of files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import datetime as dt
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+import dataframely as dy
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from ocr_assets.tables.durable import sync
 
@@ -36,6 +37,52 @@ def found(table: Folder) -> DeltaTable | None:
         return opened(table)
     except TableNotFoundError:
         return None
+
+
+def ready(table: Folder, there: DeltaTable | None, schema: type[dy.Schema]) -> DeltaTable:
+    """A table that can be written to: made if need be, with all columns.
+
+    Args:
+        table: Its folder.
+        there: The table as it is; None if it is not there.
+        schema: Its columns; those that a table of an earlier version lacks are added.
+    """
+    if there is not None:
+        return _with_new_columns(table, there, schema)
+    table.make()
+    try:
+        DeltaTable.create(
+            table.uri,
+            schema=schema.create_empty().schema,
+            partition_by=["date"],
+            mode="ignore",
+            description=(schema.__doc__ or "").strip().partition("\n")[0],
+            storage_options=table.options,
+        )
+    except CommitFailedError:
+        if found(table) is None:
+            raise
+        # Another process created it in the same moment.
+    table.settle(FOLDER, since=-1)
+    return _with_new_columns(table, opened(table), schema)
+
+
+def _with_new_columns(table: Folder, there: DeltaTable, schema: type[dy.Schema]) -> DeltaTable:
+    known = {field.name for field in there.schema().fields}
+    columns = Schema.from_arrow(schema.create_empty().schema).fields
+    new = [field for field in columns if field.name not in known]
+    if not new:
+        return there
+    since = there.version()
+    try:
+        there.alter.add_columns(new)
+    except CommitFailedError:
+        there = opened(table)
+        if not {field.name for field in new} <= {field.name for field in there.schema().fields}:
+            raise
+        # Another process added them in the same moment.
+    table.settle(FOLDER, since)
+    return there
 
 
 def sync_log(folder: Path, since: int) -> None:

@@ -11,8 +11,8 @@ from typing import Literal
 
 import dataframely as dy
 import polars as pl
-from deltalake import DeltaTable, Schema
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from polars.exceptions import PanicException, PolarsError
 
 from ocr_assets.object_storage_errors import ObjectStorageError
@@ -352,42 +352,7 @@ class PartitionedTable:
         """The table, created if it is not there yet."""
         with self._log() as found:
             table = found
-        if table is None:
-            self.folder.make()
-            try:
-                DeltaTable.create(
-                    self.uri,
-                    schema=self.schema.create_empty().schema,
-                    partition_by=["date"],
-                    mode="ignore",
-                    description=(self.schema.__doc__ or "").strip().partition("\n")[0],
-                    storage_options=self.folder.options,
-                )
-            except CommitFailedError:
-                if delta_log.found(self.folder) is None:
-                    raise
-                # Another process created it in the same moment.
-            self.folder.settle(delta_log.FOLDER, since=-1)
-            table = delta_log.opened(self.folder)
-        return self._with_new_columns(table)
-
-    def _with_new_columns(self, table: DeltaTable) -> DeltaTable:
-        """Adds to a table of an earlier version the columns that its schema has gained since."""
-        known = {field.name for field in table.schema().fields}
-        columns = Schema.from_arrow(self.schema.create_empty().schema).fields
-        new = [field for field in columns if field.name not in known]
-        if not new:
-            return table
-        since = table.version()
-        try:
-            table.alter.add_columns(new)
-        except CommitFailedError:
-            table = delta_log.opened(self.folder)
-            if not {field.name for field in new} <= {field.name for field in table.schema().fields}:
-                raise
-            # Another process added them in the same moment.
-        self.folder.settle(delta_log.FOLDER, since)
-        return table
+        return delta_log.ready(self.folder, table, self.schema)
 
     def scan_names(self, names: list[str], date: dt.date) -> pl.LazyFrame:
         """The rows of parts of one day, at least one, committed or not.
