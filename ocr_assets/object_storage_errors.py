@@ -35,7 +35,7 @@ UNKNOWN_CREDENTIALS = frozenset(
 # What polars, deltalake and obstore say alike, as the same library is under all of them.
 REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)|error sending request for url \((\S+)\)")
 NO_CREDENTIALS = re.compile(r"loading credentials|provided credentials|\bIMDS\b")  # of AWS's own
-CUT = re.compile(r"response body")  # of an answer that ended before its end
+CUT = re.compile(r"list(?:ing)? response body|HTTP error: [a-z ]*body")  # before its end
 PATH = re.compile(r'Path "(.*?)"', re.DOTALL)
 COLOURS = re.compile(r"\x1b\[\d*m")  # deltalake's
 STATUS = re.compile(r"(?:non-2xx status code|non-2xx status)\W+(\d{3})\b")
@@ -156,8 +156,10 @@ def of_object(error: Exception, url: str) -> OSError:
         FileNotFoundError, ObjectStorageError, or what is wrong with the URL or the options.
     """
     known = in_own_words(error, url)
-    if isinstance(known, OSError):
+    if known is not error and isinstance(known, OSError):
         return known
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
     if isinstance(error, StorageOptionsError):
         return OSError(errno.EINVAL, str(error))
     from obstore.exceptions import InvalidPathError

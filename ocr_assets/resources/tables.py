@@ -108,8 +108,12 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
             wait_seconds=self.wait_seconds,
             say=log.info,
             warn=log.error,
-        ) as self._ensure_held:
-            yield self
+        ) as ensure_held:
+            self._ensure_held = ensure_held
+            try:
+                yield self
+            finally:
+                self._ensure_held = None
 
     @property
     def folder(self) -> Folder:

@@ -575,6 +575,27 @@ def test_an_export_leaves_out_objects_that_are_gone_or_have_changed(
     assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == len(CLIPS) - 2
 
 
+def test_an_export_from_a_storage_that_fails_leaves_nothing_out_and_fails(
+    exported: tuple[S3Source, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    s3, data = exported
+    out = ("--format", "jsonl", "--out", tmp_path / "kept.jsonl", "--copy", tmp_path / "copies")
+    s3.fails = lambda _, path: 503 if path.endswith("clip.webm") else None
+    options = s3.options
+    s3.options = {**options, "max_retries": "1"}
+    try:
+        assert export(s3, data, monkeypatch, *out) == 1
+    finally:
+        s3.fails, s3.options = lambda _, path: None, options
+    said = capsys.readouterr().err
+    assert f"{s3.url}/{DAY}/deep/clip.webm answers with an error (503 Told503)" in said
+    assert "left out" not in said
+    assert not (tmp_path / "kept.jsonl").exists()
+
+
 def test_links_to_objects_are_refused_and_shards_hold_them(
     exported: tuple[S3Source, Path],
     folder: Path,
