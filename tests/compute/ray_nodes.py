@@ -70,14 +70,13 @@ class RayNode:
 
     def lines(self) -> list[str]:
         """What its detectors have written down, without their process ids."""
-        log = self.folder / "log"
-        text = log.read_text() if log.exists() else ""
-        return [line.partition(" ")[2] for line in text.splitlines()]
+        return [line.partition(" ")[2] for line in self._log()]
 
     def last_process(self) -> int:
         """The process of the detector that has looked at a frame last."""
-        lines = (self.folder / "log").read_text().splitlines()
-        return int(next(line for line in reversed(lines) if line.endswith("frame")).split()[0])
+        return int(
+            next(line for line in reversed(self._log()) if line.endswith("frame")).split()[0]
+        )
 
     def slow(self, seconds: float) -> None:
         """From now on its detectors take so long for a frame."""
@@ -103,7 +102,7 @@ class RayNode:
     def numbers_by_process(self) -> dict[int, set[int]]:
         """Which pictures each of its detectors has seen, by their first numbers."""
         seen: dict[int, set[int]] = {}
-        for line in (self.folder / "log").read_text().splitlines():
+        for line in self._log():
             process, what, *rest = line.split()
             if what == "picture":
                 seen.setdefault(int(process), set()).add(int(rest[0]))
@@ -115,6 +114,10 @@ class RayNode:
             (self.folder / name).unlink(missing_ok=True)
         if self.leases.exists():
             self.leases.chmod(0o700)
+
+    def _log(self) -> list[str]:
+        log = self.folder / "log"
+        return log.read_text().splitlines() if log.exists() else []
 
     def end(self) -> None:
         """Ends all its processes."""

@@ -51,7 +51,7 @@ def test_a_day_of_200_clips_is_the_same_as_done_here_and_detectors_are_where_the
     for table in ("video_manifest", "sampled_frames", "ocr_boxes", "filtered_dataset"):
         assert content(tmp_path / "there", table) == content(tmp_path / "here", table)
     detected = Counter(row["device"] for row in rows(tmp_path / "there", "ocr_boxes"))
-    assert detected["cuda:0"] + detected["cuda:1"] > detected["cpu"] > 0
+    assert detected.keys() == {"cuda:0", "cuda:1", "cpu"}
     most = max(states, key=len).values()
     assert len({one.node_id for one in most if one.on_gpu}) == 1
     assert len({one.node_id for one in most if not one.on_gpu}) == 2

@@ -188,7 +188,7 @@ class SharedDetectors:
         if self._units.total() or self._there():
             return
         self._waited += passed
-        if offer.has_looked and not offer.coming:
+        if offer.has_looked and not offer.coming and not offer.detectors:
             self._count_wait(passed)
             if self._policy.overflow == "fail":
                 raise offer.hopeless or NoRoomError(
