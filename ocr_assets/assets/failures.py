@@ -6,7 +6,11 @@ import dagster as dg
 from deltalake.exceptions import DeltaError
 
 from ocr_assets import settings
-from ocr_assets.compute.ray_environment import ClusterUnreachableError, RayMissingError
+from ocr_assets.compute.ray_environment import (
+    ClusterUnreachableError,
+    OtherVersionError,
+    RayMissingError,
+)
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
@@ -72,6 +76,11 @@ WHAT_TO_DO: tuple[tuple[type[Exception], str], ...] = (
         RayMissingError,
         "install it with `pip install 'ocr-assets[ray]'`, or set engine of the resource compute to "
         "`local`",
+    ),
+    (
+        OtherVersionError,
+        "install the run's version of ocr-assets on all nodes of the cluster and start them again, "
+        f"then {AGAIN}",
     ),
     (DeviceError, "`ocr-assets doctor` says what this machine has"),
     (

@@ -13,6 +13,10 @@ class ClusterUnreachableError(ConnectionError):
     """The cluster does not answer, or does not let this process in."""
 
 
+class OtherVersionError(Exception):
+    """A node of the cluster has another version of this package than the run."""
+
+
 def guard_own_cluster() -> None:
     """Sees to it that nobody else can give work to a cluster that this process starts.
 

@@ -1,6 +1,9 @@
 """Whether a lease is granted: the rule, without files and locks."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from ocr_assets.gpu.sizes import MIB, gib
 from ocr_assets.gpu.snapshot import Memory
@@ -42,6 +45,10 @@ class LeaseRefusedError(Exception):
         """See the class."""
         super().__init__(message)
         self.never = never
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[str], dict[str, object]]:
+        """Errors of other processes come pickled, with their notes."""
+        return functools.partial(type(self), never=self.never), (str(self),), self.__dict__
 
 
 @dataclass(frozen=True)

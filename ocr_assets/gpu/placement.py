@@ -6,11 +6,12 @@ operator chose: wait, the CPU, or an error.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from ocr_assets.gpu import host
 from ocr_assets.gpu.admission import LeaseRefusedError, Limits
@@ -35,6 +36,10 @@ class NoRoomError(Exception):
         """See the class."""
         super().__init__(message)
         self.never = never
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[str], dict[str, object]]:
+        """Errors of other processes come pickled, with their notes."""
+        return functools.partial(type(self), never=self.never), (str(self),), self.__dict__
 
 
 @dataclass(frozen=True)

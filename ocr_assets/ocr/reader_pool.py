@@ -42,13 +42,19 @@ class ReaderNotLoadedError(Exception):
     """A device was chosen, but the model did not load onto it; the cause says why.
 
     Attributes:
-        placed: The device.
+        device_id: The GPU's UUID, or `cpu`.
+        label: The same for people.
     """
 
-    def __init__(self, placed: Placed, cause: Exception) -> None:
+    def __init__(self, device_id: str, label: str, reason: str) -> None:
         """See the class."""
-        super().__init__(str(cause))
-        self.placed = placed
+        super().__init__(device_id, label, reason)  # all of it, so that it can be pickled
+        self.device_id = device_id
+        self.label = label
+
+    def __str__(self) -> str:
+        """The reason alone."""
+        return str(self.args[-1])
 
 
 class ReaderPool:
@@ -278,7 +284,8 @@ class ReaderPool:
             raise
         except (DeviceError, OutOfDeviceMemoryError) as error:
             self.discard(reader)
-            raise ReaderNotLoadedError(reader.placed, error) from error
+            placed = reader.placed
+            raise ReaderNotLoadedError(placed.device_id, placed.label, str(error)) from error
         except BaseException:
             self.discard(reader)
             raise

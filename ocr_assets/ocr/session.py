@@ -186,11 +186,11 @@ class DetectionSession:
             if reader.on_cpu or (tried_enough and not self._cpu_admitted()):
                 self._failures.clear()
                 return [known(_too_large(width, height, error))]
-            self._exclude(reader.placed, error)
+            self._exclude(reader.placed.device_id, reader.placed.label, error)
             self._leave(reader, f"out of memory with a single frame: {error}")
             return []
         except DeviceError as error:
-            self._exclude(reader.placed, error)
+            self._exclude(reader.placed.device_id, reader.placed.label, error)
             self._leave(reader, str(error))
             return []
         except DeviceFaultError as fault:
@@ -300,7 +300,8 @@ class DetectionSession:
                 )
             except ReaderNotLoadedError as error:
                 cause = error.__cause__
-                self._exclude(error.placed, cause if isinstance(cause, DeviceError) else error)
+                known = cause if isinstance(cause, DeviceError) else error
+                self._exclude(error.device_id, error.label, known)
 
     def _cpu_admitted(self) -> bool:
         if self._policy.device != "auto":
@@ -357,20 +358,18 @@ class DetectionSession:
         self._left = (reader.placed, reason)
         self._pool.discard(reader)
 
-    def _exclude(self, placed: Placed, error: Exception) -> None:
+    def _exclude(self, device_id: str, label: str, error: Exception) -> None:
         """Stays away from a GPU: for good if PyTorch cannot use it, else longer each time."""
-        before = self._excluded.get(placed.device_id)
+        before = self._excluded.get(device_id)
         if isinstance(error, DeviceError):
             seconds = float("inf")
         elif before is None:
             seconds = self._policy.cooldown_seconds
         else:
             seconds = min(2 * before.seconds, LONGEST_COOLDOWN_SECONDS)
-        self._excluded[placed.device_id] = _Exclusion(
-            str(error), time.monotonic() + seconds, seconds
-        )
+        self._excluded[device_id] = _Exclusion(str(error), time.monotonic() + seconds, seconds)
         long = "from now on" if seconds == float("inf") else f"for {seconds:.0f} s"
-        self._say(f"{placed.label} is not used {long}: {error}")
+        self._say(f"{label} is not used {long}: {error}")
 
     def _resting(self) -> dict[str, str]:
         now = time.monotonic()

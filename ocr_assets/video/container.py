@@ -39,8 +39,12 @@ class UnreadableVideoError(Exception):
 
     def __init__(self, status: Status, message: str) -> None:
         """Gives the reason."""
-        super().__init__(message)
+        super().__init__(status, message)  # all of it, so that it can be pickled
         self.fault = Fault(status, message)
+
+    def __str__(self) -> str:
+        """The reason alone."""
+        return self.fault.message
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,8 @@ def _sleep(seconds: float) -> None:
 
 @contextlib.contextmanager
 def _cluster(cores: int) -> Iterator[None]:
-    ray.init(num_cpus=cores, namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
+    # One core is left to decode tasks.
+    ray.init(num_cpus=cores + 1, namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ocr_assets.ocr.boxes import TextBox
 from ocr_assets.ocr.canvas import Picture
 from ocr_assets.ocr.detector import Detector, ModelSettings
+from ocr_assets.ocr.weights import WeightsError
 from tests.fake_nvml import STATE_VARIABLE
 from tests.gpu.fake_detector import FakeLoader, made_up_text
 
@@ -14,7 +15,13 @@ LOG_VARIABLE = "FAKE_DETECTOR_LOG"
 
 
 def load(settings: ModelSettings, device: str, uuid: str) -> Detector:
-    """Loads a fake one and writes down that it did."""
+    """Loads a fake one and writes down that it did.
+
+    Raises:
+        WeightsError: There is a file `unfit` beside the log.
+    """
+    if Path(os.environ[LOG_VARIABLE]).with_name("unfit").exists():
+        raise WeightsError("there are no weights here")
     log(f"loaded {device} {uuid}")
     return FakeLoader(Path(os.environ[STATE_VARIABLE]), find=find)(settings, device, uuid)
 
@@ -27,6 +34,7 @@ def find(picture: Picture) -> list[TextBox]:
         os.kill(os.getpid(), 9)
     if slow.exists():
         time.sleep(float(slow.read_text()))
+    log(f"picture {picture[0, 0, 0]}")
     log("frame")
     return made_up_text(picture)
 

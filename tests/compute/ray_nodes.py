@@ -1,6 +1,7 @@
 """Nodes of a Ray cluster on this machine, each as if it were a host of its own."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import ray
 
 from ocr_assets.settings import STATE_VARIABLE
 from tests.compute.node_detector import LOG_VARIABLE
@@ -33,12 +35,14 @@ class RayNode:
         nvml: Its GPUs.
         gpus: Their UUIDs, in order.
         folder: Its log of detectors and its leases.
+        marker: Its own among the nodes that were started.
     """
 
     process: subprocess.Popen[bytes]
     nvml: FakeNvml
     gpus: list[str]
     folder: Path
+    marker: int
 
     @property
     def raylet(self) -> psutil.Process:
@@ -47,16 +51,32 @@ class RayNode:
         (raylet,) = (child for child in children if child.name() == "raylet")
         return raylet
 
+    @property
+    def node_id(self) -> str:
+        """Ray's id of it; this process is connected to the cluster."""
+        (node_id,) = (
+            node["NodeID"] for node in ray.nodes() if f"marker-{self.marker}" in node["Resources"]
+        )
+        return node_id
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Its workers that are at such a task or are such an actor at the moment."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.cmdline()[:1] and child.cmdline()[0].startswith(f"ray::{name}"):
+                    found.append(child)
+        return found
+
     def lines(self) -> list[str]:
         """What its detectors have written down, without their process ids."""
-        log = self.folder / "log"
-        text = log.read_text() if log.exists() else ""
-        return [line.partition(" ")[2] for line in text.splitlines()]
+        return [line.partition(" ")[2] for line in self._log()]
 
     def last_process(self) -> int:
         """The process of the detector that has looked at a frame last."""
-        lines = (self.folder / "log").read_text().splitlines()
-        return int(next(line for line in reversed(lines) if line.endswith("frame")).split()[0])
+        return int(
+            next(line for line in reversed(self._log()) if line.endswith("frame")).split()[0]
+        )
 
     def slow(self, seconds: float) -> None:
         """From now on its detectors take so long for a frame."""
@@ -66,10 +86,38 @@ class RayNode:
         """From now on a picture whose first number is this one kills its detectors."""
         (self.folder / "deadly").write_text(str(number))
 
+    def unfit(self, why: str) -> None:
+        """From now on no detector works there: for want of `weights`, or of a `state folder`."""
+        if why == "weights":
+            (self.folder / "unfit").touch()
+        else:
+            self.leases.mkdir(exist_ok=True)
+            self.leases.chmod(0o755)
+
+    @property
+    def leases(self) -> Path:
+        """Its state folder."""
+        return self.folder / "leases"
+
+    def numbers_by_process(self) -> dict[int, set[int]]:
+        """Which pictures each of its detectors has seen, by their first numbers."""
+        seen: dict[int, set[int]] = {}
+        for line in self._log():
+            process, what, *rest = line.split()
+            if what == "picture":
+                seen.setdefault(int(process), set()).add(int(rest[0]))
+        return seen
+
     def forget(self) -> None:
-        """Neither of those any more, and nothing written down."""
-        for name in ("slow", "deadly", "log"):
+        """None of those any more, and nothing written down."""
+        for name in ("slow", "deadly", "unfit", "log"):
             (self.folder / name).unlink(missing_ok=True)
+        if self.leases.exists():
+            self.leases.chmod(0o700)
+
+    def _log(self) -> list[str]:
+        log = self.folder / "log"
+        return log.read_text().splitlines() if log.exists() else []
 
     def end(self) -> None:
         """Ends all its processes."""
@@ -104,15 +152,20 @@ class RayNodes:
         self.address = f"127.0.0.1:{_free_port()}"
         self.client_address = f"ray://127.0.0.1:{_free_port()}"
         self.nodes: list[RayNode] = []
+        self._markers = itertools.count()
 
-    def start(self, *, cpus: int, gpu_bytes: tuple[int, ...] = ()) -> RayNode:
+    def start(
+        self, *, cpus: int, gpu_bytes: tuple[int, ...] = (), version: str | None = None
+    ) -> RayNode:
         """Starts a node and waits until it is part of the cluster.
 
         Args:
             cpus: What it has to offer.
             gpu_bytes: The memory of each of its GPUs.
+            version: What it says that its version of this package is; None: the truth.
         """
-        folder = self._folder / f"node{len(self.nodes)}"
+        marker = next(self._markers)
+        folder = self._folder / f"node{marker}"
         folder.mkdir(parents=True)
         nvml = FakeNvml(folder / "nvml", self._library)
         gpus = [nvml.add_gpu(size) for size in gpu_bytes]
@@ -125,10 +178,16 @@ class RayNodes:
             if not self.nodes
             else [f"--address={self.address}"]
         )
+        path = f"{SITE}:{ROOT}"
+        if version is not None:
+            said = folder / "site" / f"ocr_assets-{version}.dist-info" / "METADATA"
+            said.parent.mkdir(parents=True)
+            said.write_text(f"Metadata-Version: 2.1\nName: ocr-assets\nVersion: {version}\n")
+            path = f"{folder / 'site'}:{path}"
         environment = {
             **os.environ,
             **nvml.environment,
-            "PYTHONPATH": f"{SITE}:{ROOT}",
+            "PYTHONPATH": path,
             STATE_VARIABLE: str(folder / "leases"),
             FAKE_VARIABLE: "tests.compute.node_detector",
             LOG_VARIABLE: str(folder / "log"),
@@ -140,6 +199,7 @@ class RayNodes:
                     *("ray", "start", "--block", "--disable-usage-stats", *place),
                     *(f"--node-ip-address={host}", f"--num-cpus={cpus}"),
                     *(f"--num-gpus={len(gpu_bytes)}", "--object-store-memory=80000000"),
+                    f'--resources={{"marker-{marker}": 1}}',
                     *([f"--temp-dir={self._sessions}"] if not self.nodes else []),
                 ],
                 env=environment,
@@ -147,7 +207,7 @@ class RayNodes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        node = RayNode(process, nvml, gpus, folder)
+        node = RayNode(process, nvml, gpus, folder, marker)
         self.nodes.append(node)
         deadline = time.monotonic() + START_SECONDS
         while b"Ray runtime started" not in (folder / "ray_start").read_bytes():

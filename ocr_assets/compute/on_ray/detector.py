@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +16,24 @@ from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.dispatch import WorkerRetiredError
 from ocr_assets.compute.on_ray.nodes import DetectorSpec, holder
-from ocr_assets.gpu.faults import DeviceFaultError
+from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
-from ocr_assets.ocr.reader_pool import shared_pool
+from ocr_assets.gpu.state_directory import StateError
+from ocr_assets.ocr.reader_pool import ReaderNotLoadedError, shared_pool
 from ocr_assets.ocr.session import DetectionSession
+from ocr_assets.ocr.weights import WeightsError
 
 LINGER_SECONDS = 1.0
 ROOM_SECONDS = 20.0  # that a detector waits for room on its device
+# They say something of the detector's host and nothing of the unit that it had.
+FAULTS_OF_HOST = (
+    NoRoomError,
+    ReaderNotLoadedError,
+    DeviceError,
+    StateError,
+    WeightsError,
+    ImportError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +59,8 @@ class DetectorState:
         done: Units that it has finished.
         loads: Models that it has loaded so far.
         idle_seconds: How long it has had nothing to do; 0 while it has.
-        fault: Why it takes on no more work: its process can use its GPU no more, or there was no
-            room for a model; None if there is nothing wrong.
+        fault: Why it takes on no more work: its process can use its GPU no more, there was no room
+            for a model, or its host is not fit for one; None if there is nothing wrong.
     """
 
     key: str
@@ -60,18 +71,16 @@ class DetectorState:
     done: int
     loads: int
     idle_seconds: float
-    fault: str | None
+    fault: Exception | None
 
 
 @dataclass(eq=False)
 class _Call:
+    step: str
     work: BoxesWork
     unit: BoxesUnit
+    alone: bool
     answer: "Future[Answer]" = field(default_factory=Future)
-
-    @property
-    def writer_id(self) -> str:
-        return self.work.place.writer_id
 
 
 class Detector:
@@ -101,24 +110,39 @@ class Detector:
         self._done = 0
         self._idle_since = time.monotonic()
         self._retired = False
-        self._fault: str | None = None
+        self._fault: Exception | None = None
         threading.Thread(target=self._serve, name="detector", daemon=True).start()
 
-    def detect(self, work: BoxesWork, unit: BoxesUnit) -> Answer:
+    def detect(self, step: str, work: BoxesWork, unit: BoxesUnit, *, alone: bool = False) -> Answer:
         """Does a unit, when its turn comes.
 
+        Args:
+            step: Whose it is.
+            work: What is the same for all units of the step.
+            unit: The unit.
+            alone: Whether it may be the detector's end. It is begun when what is begun is finished,
+                and what waits is handed back, so that nothing else ends with it.
+
         Raises:
-            WorkerRetiredError: It takes on no more work.
+            WorkerRetiredError: It takes on no more work, or not this; others will.
             DeviceFaultError: Its process can use its GPU no more.
             Exception: What `BoxesWork.run` raises.
         """
-        call = _Call(work, unit)
+        call = _Call(step, work, unit, alone)
         with self._has_calls:
             if self._retired:
                 raise WorkerRetiredError("the detector is about to end")
+            if any(one.alone for one in (*self._calls, *self._begun)):
+                raise WorkerRetiredError("the detector has a unit that may be its end")
+            if alone:
+                self._hand_back(lambda other: True, "a unit came that may be the detector's end")
             self._calls.append(call)
             self._has_calls.notify()
         return call.answer.result()
+
+    def forget(self, step: str) -> None:
+        """Does nothing more for a step than to finish what is begun."""
+        self._hand_back(lambda call: call.step == step, "its step is gone")
 
     def state(self) -> DetectorState:
         """How it is."""
@@ -164,9 +188,12 @@ class Detector:
 
         Another step's units are waited for no longer than it takes to finish what is begun.
         """
-        work = self._calls[0].work
+        with self._has_calls:
+            if not self._calls:
+                return  # it was handed back in this moment
+            first = self._calls[0]
         observer = Observer(lambda count: None, self._say)
-        for result in work.run(self._units_of(work), session, observer):
+        for result in first.work.run(self._units_like(first), session, observer):
             with self._has_calls:
                 call = self._begun.popleft()
                 self._done += 1
@@ -183,27 +210,45 @@ class Detector:
     def _say(self, message: str) -> None:
         self._messages.append(f"on {socket.gethostname()}: {message}")
 
-    def _units_of(self, work: BoxesWork) -> Iterator[BoxesUnit]:
+    def _units_like(self, first: _Call) -> Iterator[BoxesUnit]:
+        """What is there of the same step, up to a unit that is to be alone, or that one alone."""
         while True:
             with self._has_calls:
-                if not self._calls or self._calls[0].writer_id != work.place.writer_id:
+                if not self._calls or self._calls[0].step != first.step:
+                    return
+                if self._calls[0].alone and self._begun:
                     return
                 call = self._calls.popleft()
                 self._begun.append(call)
             yield call.unit
+            if call.alone:
+                return
+
+    def _hand_back(self, which: Callable[[_Call], bool], reason: str) -> None:
+        """Has others do what is not begun."""
+        with self._has_calls:
+            calls = [call for call in self._calls if which(call)]
+            for call in calls:
+                self._calls.remove(call)
+        for call in calls:
+            call.answer.set_exception(WorkerRetiredError(reason))
 
     def _fail(self, error: Exception) -> None:
-        """Gives an error to all who wait for what was begun."""
+        """Gives an error to all who wait for what was begun.
+
+        After one of this host, all that is there is done elsewhere, as if it had not been begun.
+        """
+        is_of_host = isinstance(error, FAULTS_OF_HOST)
         with self._has_calls:
             failed = [*self._begun]
             self._begun.clear()
             self._idle_since = time.monotonic()
-            if isinstance(error, DeviceFaultError | NoRoomError):
-                self._fault, self._retired = str(error), True
+            if is_of_host or isinstance(error, DeviceFaultError):
+                self._fault, self._retired = error, True
                 failed += self._calls
                 self._calls.clear()
             elif not failed and self._calls:
                 failed.append(self._calls.popleft())  # it did not come so far as to begin
-        told = WorkerRetiredError(str(error)) if isinstance(error, NoRoomError) else error
+        told = WorkerRetiredError(str(error)) if is_of_host else error
         for call in failed:
             call.answer.set_exception(told)

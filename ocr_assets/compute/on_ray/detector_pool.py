@@ -8,24 +8,24 @@ import logging
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ocr_assets.compute.on_ray.cluster_nodes import ClusterNodes, is_there
 from ocr_assets.compute.on_ray.detector import Detector, DetectorState
-from ocr_assets.compute.on_ray.nodes import DetectorSpec, NodeFacts, NodeSlots, look
+from ocr_assets.compute.on_ray.nodes import DetectorSpec
 
 POOL_NAME = "detectors"
 PREFIX = "detector-"
 ROUND_SECONDS = 0.5
-FACTS_SECONDS = 10.0  # for how long what a node has said of itself is believed
-ANSWER_SECONDS = 20.0  # that a node may take for that before it is gone on without
 DEMAND_SECONDS = 30.0  # after which a step that has not said that it is alive is dead
 START_SECONDS = 120.0  # that a detector may take until it answers
 DEATH_SECONDS = 10.0  # for which no other one is started where one has died
-SPARED_SECONDS = 60.0  # for which a node is left alone on which one had no room, or did not start
+SPARED_SECONDS = 60.0  # for which a node is left alone that was not fit for one
 UNUSED_SECONDS = 60.0  # after which the pool itself ends
 CALLS_AT_ONCE = 256
 ALL_GPUS_VISIBLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
@@ -42,12 +42,17 @@ class Offer:
         coming: How many more are being started.
         sentence: How many there are and why not more, for people.
         has_looked: Whether every node has said by now what it has room for.
+        has_gpus: Whether there is a GPU on which a detector fits, were it empty.
+        hopeless: Why no node could hold a detector even if it were empty, as things are; None if
+            one could, or may.
     """
 
     detectors: dict[str, Any]
     coming: int
     sentence: str
     has_looked: bool
+    has_gpus: bool = False
+    hopeless: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,6 @@ class _Member:
     retiring: Any = None  # a reference to how many units it still has
 
 
-@dataclass(eq=False)
-class _Node:
-    gpus: float
-    cpus: float
-    facts: dict[str, NodeFacts] = field(default_factory=dict)
-    asked: dict[str, Any] = field(default_factory=dict)
-    looked_at: dict[str, float] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    spared_until: dict[tuple[str, bool], float] = field(default_factory=dict)
-
-
 class DetectorPool:
     """Starts detectors where nodes have room for them, and ends those that nobody needs."""
 
@@ -103,7 +97,7 @@ class DetectorPool:
         self._lock = threading.RLock()
         self._demands: dict[str, _Demand] = {}
         self._members: dict[str, _Member] = {}
-        self._nodes: dict[str, _Node] = {}
+        self._nodes = ClusterNodes()
         self._idle_seconds: dict[str, float] = {}
         self._used_at = time.monotonic()
         self._adopt()
@@ -123,8 +117,8 @@ class DetectorPool:
             is_new = step not in self._demands
             if units:
                 self._demands[step] = _Demand(spec, units, most, self._used_at)
-            else:
-                self._demands.pop(step, None)
+            elif step in self._demands:
+                self._forget(step)
             self._idle_seconds[spec.key] = spec.settings.policy.idle_seconds
             there = [one for one in self._members.values() if one.key == spec.key]
             ready = {
@@ -133,8 +127,15 @@ class DetectorPool:
                 if one.state is not None and one.retiring is None
             }
             coming = sum(one.state is None for one in there)
-            has_looked = self._has_looked(spec.key) and not is_new
-            return Offer(ready, coming, self._sentence(spec.key), has_looked)
+            return Offer(
+                ready,
+                coming,
+                f"{len(ready)} detectors, {coming} more are being started; "
+                f"{self._nodes.sentence(spec.key)}",
+                self._nodes.have_looked(spec.key) and not is_new,
+                self._nodes.has_gpus(spec.key),
+                self._nodes.hopeless(spec),
+            )
 
     def state(self) -> PoolState:
         """How things are, for people and tests."""
@@ -154,13 +155,10 @@ class DetectorPool:
 
     def _round(self) -> None:
         now = time.monotonic()
-        self._demands = {
-            step: demand
-            for step, demand in self._demands.items()
-            if now - demand.at < DEMAND_SECONDS
-        }
+        for step in [s for s, one in self._demands.items() if now - one.at >= DEMAND_SECONDS]:
+            self._forget(step)
         self._hear_members(now)
-        self._hear_nodes(now)
+        self._nodes.hear(now, {one.spec.key: one.spec for one in self._demands.values()})
         wanted = self._wanted()
         missing, starving = False, False
         for key, (spec, count) in wanted.items():
@@ -174,6 +172,13 @@ class DetectorPool:
             self._make_room()
         if not self._members and not self._demands and now - self._used_at > UNUSED_SECONDS:
             ray.kill(ray.get_runtime_context().current_actor)
+
+    def _forget(self, step: str) -> None:
+        """A step is done, or dead; what detectors still have of it is of no use."""
+        demand = self._demands.pop(step)
+        for member in self._members.values():
+            if member.key == demand.spec.key:
+                member.handle.forget.remote(step)
 
     def _wanted(self) -> dict[str, tuple[DetectorSpec, int]]:
         """How many detectors of each kind there would be, were there room."""
@@ -207,113 +212,48 @@ class DetectorPool:
             try:
                 if member.asked is None:
                     member.asked = member.handle.state.remote()
-                elif _is_there(member.asked):
+                elif is_there(member.asked):
                     member.state, member.asked = ray.get(member.asked), None
-                if member.retiring is not None and _is_there(member.retiring):
+                if member.retiring is not None and is_there(member.retiring):
                     if ray.get(member.retiring) == 0:
                         self._end(member)
                         continue
                     member.retiring = member.handle.retire.remote()
             except ray.exceptions.RayError as error:
-                log.warning("%s is gone: %s", member.name, error)
-                self._spare(member, now + DEATH_SECONDS)
-                self._end(member)
+                self._lose(member, error, DEATH_SECONDS)
                 continue
-            late = member.state is None and now - member.started_at > START_SECONDS
-            fault = member.state.fault if member.state is not None else None
-            if late or fault:
-                log.warning("%s is ended: %s", member.name, fault or "it does not start")
-                self._spare(member, now + SPARED_SECONDS)
-                self._end(member)
+            if member.state is None:
+                if now - member.started_at > START_SECONDS:
+                    late = TimeoutError(f"it did not start within {START_SECONDS:.0f} s")
+                    self._lose(member, late, SPARED_SECONDS)
+            elif member.state.fault is not None:
+                self._lose(member, member.state.fault, SPARED_SECONDS)
+            elif member.state.done:
+                self._nodes.works(member.node_id, member.key, on_gpu=member.on_gpu)
 
-    def _spare(self, member: _Member, until: float) -> None:
-        if member.node_id in self._nodes:
-            self._nodes[member.node_id].spared_until[member.key, member.on_gpu] = until
+    def _lose(self, member: _Member, error: Exception, seconds: float) -> None:
+        """Ends one that is of no more use, and leaves its place alone for a while."""
+        log.warning("%s is ended: %s", member.name, error)
+        until = time.monotonic() + seconds
+        self._nodes.spare(member.node_id, member.key, error, until, on_gpu=member.on_gpu)
+        self._end(member)
 
     def _end(self, member: _Member) -> None:
         del self._members[member.name]
         ray.kill(member.handle)
 
-    def _hear_nodes(self, now: float) -> None:
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        alive = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
-        for node_id in self._nodes.keys() - alive.keys():
-            del self._nodes[node_id]
-        specs = {demand.spec.key: demand.spec for demand in self._demands.values()}
-        for node in self._nodes.values():
-            for known in (node.facts, node.asked, node.looked_at, node.problems):
-                for key in known.keys() - specs.keys():
-                    del known[key]
-        for node_id, resources in alive.items():
-            node = self._nodes.setdefault(node_id, _Node(0.0, 0.0))
-            node.gpus, node.cpus = resources.get("GPU", 0.0), resources.get("CPU", 0.0)
-            for key, spec in specs.items():
-                if key in node.asked:
-                    self._hear_node(node, key, spec)
-                elif now - node.looked_at.get(key, float("-inf")) > FACTS_SECONDS:
-                    node.looked_at[key] = now
-                    node.asked[key] = _look.options(
-                        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
-                    ).remote(spec)
-
-    def _hear_node(self, node: _Node, key: str, spec: DetectorSpec) -> None:
-        if not _is_there(node.asked[key]):
-            return
-        try:
-            facts: NodeFacts = ray.get(node.asked.pop(key))
-        except ray.exceptions.RayError as error:
-            node.facts.pop(key, None)
-            node.problems[key] = str(error).strip().splitlines()[-1]
-            return
-        if facts.version != spec.version:
-            node.facts.pop(key, None)
-            node.problems[key] = f"it has ocr-assets {facts.version}, the run {spec.version}"
-            return
-        node.facts[key] = facts
-        node.problems.pop(key, None)
-
     def _start_one(self, spec: DetectorSpec, now: float) -> bool:
         """Starts a detector where there is most room, on a GPU if one has some."""
-        for on_gpu in (True, False) if self._may_use_cpus(spec) else (True,):
-            nodes = {
-                node_id: node
-                for node_id, node in self._nodes.items()
-                if spec.key in node.facts and node.spared_until.get((spec.key, on_gpu), 0.0) <= now
-            }
-            rooms = {node_id: self._room(node_id, spec, on_gpu) for node_id in nodes}
+        taken = Counter((one.node_id, one.on_gpu) for one in self._members.values())
+        for on_gpu in (True, False):
+            rooms = self._nodes.room(spec, taken, now, on_gpu=on_gpu)
             best = max(rooms, key=lambda node_id: rooms[node_id], default=None)
             if best is not None and rooms[best] > 0:
-                self._start(spec, best, nodes[best], on_gpu)
+                self._start(spec, best, on_gpu)
                 return True
         return False
 
-    def _may_use_cpus(self, spec: DetectorSpec) -> bool:
-        """Whether the policy admits them; where there are GPUs, for what finds no room there."""
-        policy = spec.settings.policy
-        if policy.device == "cpu":
-            return True
-        if policy.device == "cuda" or not self._has_looked(spec.key):
-            return False  # those who have GPUs are heard first
-        facts = [node.facts[spec.key] for node in self._nodes.values() if spec.key in node.facts]
-        return policy.overflow == "cpu" or not any(one.gpu.at_best for one in facts)
-
-    def _room(self, node_id: str, spec: DetectorSpec, on_gpu: bool) -> int:
-        node = self._nodes[node_id]
-        facts = node.facts[spec.key]
-        slots: NodeSlots = facts.gpu if on_gpu else facts.cpu
-        # More than Ray has for them would wait there, and be taken for broken.
-        if on_gpu:
-            most = int(1 / slots.gpus_each) * int(node.gpus) if slots.gpus_each else 0
-        else:
-            cores = _cores(spec, node)
-            most = int(node.cpus / cores) if cores else 0
-        ours = sum(
-            one.node_id == node_id and one.on_gpu == on_gpu for one in self._members.values()
-        )
-        # Those of ours without a lease yet count as those with one: they are about to take it.
-        return min(slots.free + slots.held, most) - ours
-
-    def _start(self, spec: DetectorSpec, node_id: str, node: _Node, on_gpu: bool) -> None:
+    def _start(self, spec: DetectorSpec, node_id: str, on_gpu: bool) -> None:
         kind = "gpu" if on_gpu else "cpu"
         name = f"{PREFIX}{spec.key}-{kind}-{node_id}-{uuid.uuid4().hex[:8]}"
         handle = (
@@ -322,8 +262,7 @@ class DetectorPool:
                 name=name,
                 namespace=self._namespace,
                 lifetime="detached",
-                num_gpus=node.facts[spec.key].gpu.gpus_each if on_gpu else 0,
-                num_cpus=0 if on_gpu else _cores(spec, node),
+                **self._nodes.resources(node_id, spec, on_gpu=on_gpu),
                 max_concurrency=CALLS_AT_ONCE,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
                 # Ray counts; which GPU it is, the lease says, which knows how full they are.
@@ -361,28 +300,6 @@ class DetectorPool:
         """Those of a kind that take on work, or soon will."""
         return [one for one in self._members.values() if one.key == key and one.retiring is None]
 
-    def _has_looked(self, key: str) -> bool:
-        """Whether every node has said what it has room for, or does not answer."""
-        late = time.monotonic() - ANSWER_SECONDS
-        return bool(self._nodes) and all(
-            key in node.facts
-            or key in node.problems
-            or node.looked_at.get(key, float("inf")) < late
-            for node in self._nodes.values()
-        )
-
-    def _sentence(self, key: str) -> str:
-        there = [one for one in self._members.values() if one.key == key]
-        ready = sum(one.state is not None for one in there)
-        parts = [f"{ready} detectors, {len(there) - ready} more are being started"]
-        for node_id, node in self._nodes.items():
-            said = node.facts[key].sentence if key in node.facts else node.problems.get(key)
-            parts.append(f"node {node_id[:8]}: {said or 'has not answered yet'}")
-        return "; ".join(parts)
-
-
-_look = ray.remote(num_cpus=0, max_retries=0)(look)
-
 
 def detector_pool(namespace: str) -> Any:
     """The handle of the namespace's pool, which is started if need be."""
@@ -409,16 +326,6 @@ def node_of(name: str) -> str:
 def is_on_gpu(name: str) -> bool:
     """Whether a detector of that name has a share of a GPU."""
     return name.split("-")[2:3] == ["gpu"]
-
-
-def _cores(spec: DetectorSpec, node: _Node) -> float:
-    """What a detector on the CPU asks Ray for."""
-    return min(float(spec.settings.policy.cores_per_cpu_reader), node.cpus)
-
-
-def _is_there(reference: Any) -> bool:
-    ready, _ = ray.wait([reference], timeout=0)
-    return bool(ready)
 
 
 def _idle_seconds(member: _Member) -> float:

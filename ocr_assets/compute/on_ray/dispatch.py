@@ -110,6 +110,7 @@ class Dispatch(Generic[Unit, Result]):
         self._say = say
         self._waiting: deque[Try[Unit]] = deque()
         self._under_way: dict[Any, tuple[Try[Unit], str]] = {}
+        self._looked_at = float("-inf")
 
     def results(self) -> Iterator[tuple[Unit, Result]]:
         """Each unit with what came of it, as it is finished.
@@ -121,6 +122,7 @@ class Dispatch(Generic[Unit, Result]):
         try:
             while self._begin():
                 for reference in self._answers():
+                    self._look_around(WAIT_SECONDS)
                     one, who = self._under_way.pop(reference)
                     done = self._land(one, who, reference)
                     if done is not None:
@@ -131,14 +133,21 @@ class Dispatch(Generic[Unit, Result]):
 
     def _begin(self) -> bool:
         """Gives out what there are workers for; returns whether there is anything to wait for."""
-        self._workers.look_around(self._remaining + len(self._waiting) + len(self._under_way))
+        self._look_around(0.0)
         while one := self._next():
             begun = self._workers.begin(one)
             if begun is None:
                 self._waiting.appendleft(one)
                 break
             self._under_way[begun[0]] = one, begun[1]
+            self._look_around(WAIT_SECONDS)
         return bool(self._waiting or self._under_way)
+
+    def _look_around(self, seconds: float) -> None:
+        """Unless that was done less than so many seconds ago."""
+        if time.monotonic() - self._looked_at >= seconds:
+            self._workers.look_around(self._remaining + len(self._waiting) + len(self._under_way))
+            self._looked_at = time.monotonic()
 
     def _next(self) -> Try[Unit] | None:
         if self._waiting:

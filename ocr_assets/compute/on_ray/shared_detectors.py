@@ -18,12 +18,15 @@ from ocr_assets.compute.on_ray.dispatch import Try
 from ocr_assets.compute.on_ray.nodes import DetectorSpec
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.ocr.detector_settings import DetectorSettings
+from ocr_assets.ocr.reader import Tally
 
 ASK_SECONDS = 1.0
 FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 30.0, 600.0
 LEAVE_SECONDS = 5.0
 # One that seemed to be gone and is offered all the same was out of reach for a moment.
 GONE_SECONDS = 60.0
+# Of no node that can hold a detector; a node may be about to come, or be mended.
+HOPELESS_SECONDS = 180.0
 
 
 class SharedDetectors:
@@ -66,8 +69,12 @@ class SharedDetectors:
         self._gone: dict[str, float] = {}  # and when
         self._units = Counter[str]()
         self._alone: set[str] = set()
-        self._waits_since: float | None = None
+        self._looked_at = time.monotonic()
+        self._waited = 0.0  # since a unit was finished
         self._next_message = FIRST_MESSAGE_SECONDS
+        self._hopeless_since: float | None = None
+        self._wants_room = False
+        self._tally = Tally()  # of the step's own waits
 
     def __enter__(self) -> Self:
         """Nothing more."""
@@ -87,7 +94,12 @@ class SharedDetectors:
         """See `Workers`.
 
         Raises:
-            NoRoomError: There was no room for a detector for as long as the policy waits.
+            NoRoomError: There was no room for a detector for as long as the policy waits; the time
+                that units spend with one does not count. Or no node could hold one even if nothing
+                else ran there, for HOPELESS_SECONDS, in which an autoscaler may have added one.
+            OtherVersionError: So it was with every node, for want of this package's version.
+            Exception: So it was, and this is what ended the last detector of a node, or what kept
+                it from saying whether it has room: WeightsError, StateError, DeviceError, ...
         """
         if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
             try:
@@ -111,16 +123,11 @@ class SharedDetectors:
     def begin(self, one: Try[BoxesUnit]) -> tuple[Any, str] | None:
         """See `Workers`.
 
-        A unit with which a detector has died has the next one to itself, so that its death is not
-        counted against others.
+        A unit with which a detector has died has the next one to itself, also as far as other steps
+        go, so that its death is not counted against others.
         """
-        now = time.monotonic()
-        there = [
-            name
-            for name in self._offer.detectors
-            if self._gone.get(name, float("-inf")) < now - GONE_SECONDS and name not in self._alone
-        ]
         nodes = {node_of(name) for name in one.avoid}
+        there = self._there()
         elsewhere = [name for name in there if node_of(name) not in nodes]
         name = min(elsewhere or there, key=lambda name: self._units[name], default=None)
         # A pause of a CPU between two units is nothing beside the time that it takes for one.
@@ -130,7 +137,8 @@ class SharedDetectors:
         self._units[name] += 1
         if one.deaths:
             self._alone.add(name)
-        return self._offer.detectors[name].detect.remote(self._work, one.unit), name
+        detector = self._offer.detectors[name]
+        return detector.detect.remote(self._step, self._work, one.unit, alone=one.deaths > 0), name
 
     def ended(self, who: str, *, died: bool) -> None:
         """See `Workers`."""
@@ -143,7 +151,12 @@ class SharedDetectors:
         """See `Workers`."""
         for message in answer.messages:
             self._observer.say(message)
-        return answer.result
+        self._waited, self._next_message, self._wants_room = 0.0, FIRST_MESSAGE_SECONDS, False
+        tally, self._tally = self._tally, Tally()
+        tally.add(answer.result.tally)
+        # A detector on the CPU does not know whether there are GPUs elsewhere.
+        tally.gpu_preferred |= self._policy.device != "cpu" and self._offer.has_gpus
+        return dataclasses.replace(answer.result, tally=tally)
 
     def cancel(self, reference: Any) -> None:
         """See `Workers`; what is begun already is finished in vain."""
@@ -154,28 +167,54 @@ class SharedDetectors:
             self._pool = detector_pool(self._namespace)
         return self._pool.ask.remote(self._step, self._spec, units, self._max_detectors)
 
+    def _there(self) -> list[str]:
+        """Detectors that may be given something."""
+        late = time.monotonic() - GONE_SECONDS
+        return [
+            name
+            for name in self._offer.detectors
+            if self._gone.get(name, float("-inf")) < late and name not in self._alone
+        ]
+
     def _wait(self) -> None:
         """Says now and then that there is no detector, and gives up by the policy's rules."""
-        if self._offer.detectors:
-            self._waits_since = None
-            self._next_message = FIRST_MESSAGE_SECONDS
+        now = time.monotonic()
+        passed, self._looked_at = now - self._looked_at, now
+        offer = self._offer
+        if offer.hopeless is None:
+            self._hopeless_since = None
+        elif self._hopeless_since is None:
+            self._hopeless_since = now
+        if self._units.total() or self._there():
             return
-        self._waits_since = self._waits_since or time.monotonic()
-        waited = time.monotonic() - self._waits_since
+        self._waited += passed
+        if offer.has_looked and not offer.coming and not offer.detectors:
+            self._count_wait(passed)
+            if self._policy.overflow == "fail":
+                raise offer.hopeless or NoRoomError(
+                    f"no node has room, and when_gpu_full is `fail`: {offer.sentence}", never=False
+                )
+        if self._hopeless_since is not None and now - self._hopeless_since >= HOPELESS_SECONDS:
+            assert offer.hopeless is not None
+            offer.hopeless.add_note(
+                f"So it was for {HOPELESS_SECONDS:.0f} s, and no node can do it: {offer.sentence}"
+            )
+            raise offer.hopeless
         limit = self._policy.wait_seconds
-        if self._policy.overflow == "fail" and self._offer.has_looked and not self._offer.coming:
+        if self._waited >= limit:
             raise NoRoomError(
-                f"no node has room, and when_gpu_full is `fail`: {self._offer.sentence}",
+                f"no room for a detector within {self._waited:.0f} s (wait_seconds): "
+                f"{offer.sentence}",
                 never=False,
             )
-        if waited >= limit:
-            raise NoRoomError(
-                f"no room for a detector within {waited:.0f} s (wait_seconds): "
-                f"{self._offer.sentence}",
-                never=False,
-            )
-        if waited >= self._next_message:
+        if self._waited >= self._next_message:
             self._next_message += min(self._next_message, LAST_MESSAGE_SECONDS)
             self._observer.say(
-                f"waiting for a detector ({waited:.0f} of {limit:.0f} s): {self._offer.sentence}"
+                f"waiting for a detector ({self._waited:.0f} of {limit:.0f} s): {offer.sentence}"
             )
+
+    def _count_wait(self, seconds: float) -> None:
+        if not self._wants_room:
+            self._tally.waits += 1
+        self._wants_room = True
+        self._tally.wait_seconds += seconds
