@@ -12,7 +12,7 @@ from ocr_assets.gpu.faults import DeviceError, DeviceFaultError, OutOfDeviceMemo
 from ocr_assets.gpu.nvml import NvmlUnavailableError
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
-from ocr_assets.object_storage_errors import ObjectStorageError, Problem
+from ocr_assets.object_storage_errors import ObjectStorageError, ObjectStorageFailedError, Problem
 from ocr_assets.ocr.detector import DetectionError
 from ocr_assets.ocr.reader import LeaseTooSmallError
 from ocr_assets.ocr.reader_pool import ReaderNotLoadedError
@@ -21,7 +21,6 @@ from ocr_assets.reasons import Status
 from ocr_assets.tables.disk_space import NoSpaceError
 from ocr_assets.tables.partitioned import TableDamagedError
 from ocr_assets.video.container import UnreadableVideoError
-from ocr_assets.video.object_errors import AnswerCutError
 from ocr_assets.video.workers import DecodeWorkerError
 
 ERRORS = [
@@ -30,12 +29,12 @@ ERRORS = [
     ReaderNotLoadedError("GPU-1", "GPU 0", "out of memory"),
     UnreadableVideoError(Status.DAMAGED, "it is damaged"),
     ObjectStorageError("s3://bucket", Problem("is away", "wait", lasting=False)),
+    ObjectStorageFailedError("s3://bucket", Problem("is away", "wait", lasting=False)),
     NoSpaceError(28, "no room for the frames"),
     OtherVersionError("node 1 has 1.0, the run 2.0"),
     *(
         kind("what is wrong")
         for kind in (
-            AnswerCutError,
             ClusterUnreachableError,
             DecodeWorkerError,
             DetectionError,
