@@ -98,19 +98,19 @@ def test_forty_partitions_at_once_stay_within_a_limit_that_follows_the_memory(
     with Deployment(tmp_path / "home", environment) as deployment:
         with PoolWatch(deployment) as watch:
             run_ids = [deployment.launch(day, assets=ASSETS) for day in DAYS]
-            wait_until(lambda: watch.last().limit == 5, "the limit is 5", 60)
-            wait_until(lambda: watch.last().claimed == 5, "all slots are taken", 180)
+            wait_until(lambda: watch.last().limit == 5, "the limit is 5", 180)
+            wait_until(lambda: watch.last().claimed == 5, "all slots are taken", 600)
             hog = allocate(fake_nvml.state, uuid, 12 * GIB)  # leaves room for one
-            wait_until(lambda: watch.last().limit == 3, "the limit falls to 3", 60)
+            wait_until(lambda: watch.last().limit == 3, "the limit falls to 3", 180)
             # Dagster does not count steps that had a slot already when the limit fell below them.
             before = watch.last().claimed_by
-            wait_until(lambda: not before & watch.last().claimed_by, "those steps have ended", 180)
+            wait_until(lambda: not before & watch.last().claimed_by, "those steps have ended", 600)
             fallen = time.time()
             time.sleep(20)
             assert [one for one in watch.between(fallen, time.time()) if one.claimed > 3] == []
             hog.free()
-            wait_until(lambda: watch.last().limit == 5, "the limit rises to 5", 60)
-            deployment.wait_for(run_ids, 900)
+            wait_until(lambda: watch.last().limit == 5, "the limit rises to 5", 180)
+            deployment.wait_for(run_ids, 1800)
         runs = deployment.runs(run_ids)
         assert {run["status"] for run in runs.values()} == {"SUCCESS"}
         assert {run["tags"]["ocr_assets/gpu_pool"] for run in runs.values()} == {"gpu"}

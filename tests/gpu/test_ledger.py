@@ -327,13 +327,14 @@ def test_a_lock_that_is_never_let_go_is_an_error(
         device.ledger.state()
 
 
-def test_the_log_tells_what_happened(device: Device) -> None:
+def test_the_log_tells_what_happened(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/dagster-daemon", "run"])
     lease = device.ledger.take(2 * GIB, PLAIN, holder="me")
     lease.resize(GIB, PLAIN)
     lease.release()
     lines = [json.loads(line) for line in (device.ledger.folder / LOG).read_text().splitlines()]
     assert [line["event"] for line in lines] == ["take", "resize", "release"]
-    assert all(line["holder"].startswith("me (pytest") for line in lines)
+    assert all(line["holder"].startswith("me (dagster-daemon") for line in lines)
     assert lines[0]["leased_bytes"] == 2 * GIB
     assert lines[0]["allowance_bytes"] == 8 * GIB
     assert lines[1]["leased_bytes"] == GIB
