@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import importlib.util
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 USER = re.compile(r"://[^/]*@")
 SECRET = re.compile(r"secret|token|password|credential|key(?!_prefix)|sas|authorization", re.I)
 PROVIDER = re.compile(r"^(aws|azure_storage|azure|google)_")
+PROVIDERS = {"s3": "AWS", "s3a": "AWS", "gs": "GOOGLE"}  # by schemes; of all others AZURE
 CLIENT_OPTIONS = ("allow_http", "connect_timeout", "timeout", "proxy_url")
 MAX_RETRIES, RETRY_TIMEOUT = "max_retries", "retry_timeout"
 TIMEOUTS = frozenset({"connect_timeout", RETRY_TIMEOUT, "timeout"})
@@ -208,7 +210,14 @@ def open_store(url: str, options: StorageOptions) -> ObjectStore:
     for name in CLIENT_OPTIONS:
         value = given.pop(f"aws_{name}", given.pop(name, None))
         if value is not None:
-            client[name] = value == "true" if name == "allow_http" else value  # type: ignore[literal-required]
+            client[name] = _client_option(name, value)  # type: ignore[literal-required]
+    if client:
+        # Given one, obstore passes over all that the environment says.
+        provider = PROVIDERS.get(url.partition("://")[0].lower(), "AZURE")
+        for name in CLIENT_OPTIONS:
+            value = os.environ.get(f"{provider}_{name.upper()}")
+            if value is not None and name not in client:
+                client[name] = _client_option(name, value)  # type: ignore[literal-required]
     retry: RetryConfig = {}
     if MAX_RETRIES in given:
         retry["max_retries"] = int(given.pop(MAX_RETRIES))
@@ -228,3 +237,7 @@ def open_store(url: str, options: StorageOptions) -> ObjectStore:
             f"{url} cannot be opened with storage_options of the resource {options.resource}: "
             f"{said}"
         ) from None
+
+
+def _client_option(name: str, value: str) -> str | bool:
+    return value.lower() in ("true", "1") if name == "allow_http" else value

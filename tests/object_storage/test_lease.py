@@ -87,6 +87,19 @@ def leased(
     )
 
 
+def test_what_the_environment_says_of_the_storage_holds_for_renewals_too(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = dict(s3.options)
+    assert options.pop("allow_http") == "true"
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    said: list[str] = []
+    with leased(ObjectFolder.at(ROOT, options), MONDAY, warn=said.append) as ensure_held:
+        time.sleep(SECONDS)
+        ensure_held(MONDAY)
+    assert not said
+
+
 def test_the_second_run_fails_with_a_sentence_that_names_the_first(
     s3: S3Server, folder: ObjectFolder
 ) -> None:
