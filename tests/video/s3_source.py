@@ -176,17 +176,17 @@ class _Handler(BaseHTTPRequestHandler):
             code = status if isinstance(status, str) else f"Told{status}"
             status = 403 if isinstance(status, str) else status
             body = f"<Error><Code>{code}</Code><Secret>{SECRET}</Secret></Error>".encode()
-            self._send(status, {}, b"" if self.command == "HEAD" else body)
             self._note(path, 0)
+            self._send(status, {}, b"" if self.command == "HEAD" else body)
             return
         status, headers, body = self._forward()
         if is_cut and len(body) > 1:
-            self._send(status, headers, body[: len(body) // 2], whole=len(body))
             self._note(path, len(body) // 2)
+            self._send(status, headers, body[: len(body) // 2], whole=len(body))
             self.close_connection = True
             return
-        self._send(status, headers, body)
         self._note(path, 0 if status >= 300 or is_list else len(body))
+        self._send(status, headers, body)
 
     do_HEAD = do_GET  # noqa: N815 - the standard library's names
 
@@ -216,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _note(self, path: str, size: int) -> None:
+        """To be called before the answer is sent, as who has it may look at once."""
         asked = self.headers.get("Range")
         with self.server.lock:
             answered = Answered(self.command, path, asked, size)
