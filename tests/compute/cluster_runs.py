@@ -15,11 +15,16 @@ from typing import Any
 import ray
 
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork
+from ocr_assets.compute.frames_work import FramesUnit, FramesWork, VideoToSample
 from ocr_assets.compute.on_ray.detector import DetectorState
 from ocr_assets.compute.on_ray.detector_pool import PoolState, detector_pool
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
+from ocr_assets.tables.partition_writer import PartSize
+from ocr_assets.video.limits import VideoLimits
+from ocr_assets.video.sampling import SamplingRule
+from ocr_assets.video.source_file import Storage
 from tests.compute.ray_nodes import ROOT, RayNodes
 from tests.pipeline import DAY, rows
 
@@ -78,6 +83,23 @@ class Run:
 Start = Callable[..., Run]
 
 
+@contextlib.contextmanager
+def taken_cores(nodes: RayNodes) -> Iterator[float]:
+    """Has all cores that the cluster has now taken while the block runs; how many they are."""
+    connect(nodes)
+    cores: float = ray.cluster_resources()["CPU"]
+    tasks = [_sleep.remote() for _ in range(int(cores))]
+    wait_until(lambda: not ray.available_resources().get("CPU"))
+    yield cores
+    for task in tasks:
+        ray.cancel(task, force=True)
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _sleep() -> None:
+    time.sleep(600)
+
+
 def compute(nodes: RayNodes, **fields: Any) -> ComputeResource:
     return ComputeResource(engine="ray", address=nodes.address, **fields)
 
@@ -131,6 +153,17 @@ def boxes_of_day(data: Path) -> tuple[BoxesWork, list[BoxesUnit]]:
     )
     paths = tables.sampled_frames.parts(date)
     return work, [BoxesUnit(number, path) for number, path in enumerate(paths)]
+
+
+def frames_of_day(videos: Path, data: Path) -> tuple[FramesWork, list[FramesUnit]]:
+    """What there is to do for `sampled_frames` of a day."""
+    table = Tables(root=str(data)).sampled_frames
+    place = table.replace_units(dt.date.fromisoformat(DAY), is_shared=True).place
+    rule, size = SamplingRule(), PartSize()
+    work = FramesWork(table, place, size, rule, "key", VideoLimits(), Storage(), 1)
+    paths = sorted((videos / DAY).iterdir())
+    found = [VideoToSample(f"{number:032x}", str(path)) for number, path in enumerate(paths)]
+    return work, [FramesUnit(number, (video,)) for number, video in enumerate(found)]
 
 
 def content(data: Path, table: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import ray
 
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
-from ocr_assets.compute.on_ray.detector_pool import detector_pool
+from ocr_assets.compute.on_ray.detector_pool import POOL_NAME, detector_pool
 from tests.clips import write_video
 from tests.compute.cluster_runs import (
     CLIPS,
@@ -94,11 +94,20 @@ def start(nodes: RayNodes) -> Iterator[Start]:
 
 @pytest.fixture
 def no_detectors_are_left(nodes: RayNodes) -> Iterator[None]:
-    """Each test begins with none."""
+    """Each test begins with none, and with a pool that has seen nothing yet."""
     yield
     connect(nodes)
     pool = detector_pool(NAMESPACE)
-    wait_until(lambda: not ray.get(pool.state.remote()).detectors)
+
+    def has_none() -> bool:
+        try:
+            return not ray.get(pool.state.remote()).detectors
+        except ray.exceptions.RayActorError:
+            return False  # its node is gone, and it is started again on another
+
+    wait_until(has_none)
+    ray.kill(pool)
+    wait_until(lambda: POOL_NAME not in ray.util.list_named_actors())
     for node in nodes.nodes:
         node.forget()
     ray.shutdown()

@@ -18,7 +18,7 @@ import ray
 
 from ocr_assets.settings import STATE_VARIABLE
 from tests.compute.node_detector import LOG_VARIABLE
-from tests.compute.node_site.sitecustomize import FAKE_VARIABLE
+from tests.compute.node_site.sitecustomize import FAKE_VARIABLE, VERSION_VARIABLE
 from tests.fake_nvml import FakeNvml
 
 ROOT = Path(__file__).parents[2]
@@ -178,21 +178,21 @@ class RayNodes:
             if not self.nodes
             else [f"--address={self.address}"]
         )
-        path = f"{SITE}:{ROOT}"
-        if version is not None:
-            said = folder / "site" / f"ocr_assets-{version}.dist-info" / "METADATA"
-            said.parent.mkdir(parents=True)
-            said.write_text(f"Metadata-Version: 2.1\nName: ocr-assets\nVersion: {version}\n")
-            path = f"{folder / 'site'}:{path}"
         environment = {
             **os.environ,
             **nvml.environment,
-            "PYTHONPATH": path,
+            "PYTHONPATH": f"{SITE}:{ROOT}",
             STATE_VARIABLE: str(folder / "leases"),
             FAKE_VARIABLE: "tests.compute.node_detector",
             LOG_VARIABLE: str(folder / "log"),
         }
         environment.pop("CUDA_VISIBLE_DEVICES", None)
+        if version is not None:
+            info = folder / f"ocr_assets-{version}.dist-info"
+            info.mkdir()
+            text = f"Metadata-Version: 2.1\nName: ocr-assets\nVersion: {version}\n"
+            (info / "METADATA").write_text(text)
+            environment[VERSION_VARIABLE] = str(info)
         with (folder / "ray_start").open("wb") as log:
             process = subprocess.Popen(
                 [

@@ -1,18 +1,27 @@
 """What becomes of work when those who do it, or look after it, are killed or busy."""
 
+import contextlib
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-import ray
 
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
+from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray import decoding
-from tests.compute.cluster_runs import FRAMES, SOME, Start, compute, connect, content, wait_until
+from tests.compute.cluster_runs import (
+    FRAMES,
+    SOME,
+    Start,
+    compute,
+    content,
+    frames_of_day,
+    taken_cores,
+    wait_until,
+)
 from tests.compute.ray_nodes import RayNodes, kill
 from tests.pipeline import materialize_day, rows
 
@@ -55,31 +64,22 @@ def test_the_death_of_who_looks_after_the_detectors_costs_nothing_but_time(
 
 
 def test_decoding_that_waits_for_cores_says_so(
-    some_videos: Path,
-    nodes: RayNodes,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    some_videos: Path, nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "FIRST_MESSAGE_SECONDS", 3.0)
-    connect(nodes)
-    cores = ray.cluster_resources()["CPU"]
-    for _ in range(int(cores)):
-        keep_busy.remote(10.0)
-    materialize_day(
-        some_videos,
-        tmp_path / "data",
-        assets=[video_manifest, sampled_frames],
-        frames=FRAMES,
-        compute=compute(nodes),
-    )
-    said = capfd.readouterr().err
-    assert f"wait for a core each: the cluster has {cores:g} cores, 0 of them free" in said
+    monkeypatch.setattr(decoding, "FIRST_MESSAGE_SECONDS", 1.0)
+    said: list[str] = []
+    with contextlib.ExitStack() as taken:
+        cores = taken.enter_context(taken_cores(nodes))
 
+        def say(message: str) -> None:
+            said.append(message)
+            taken.close()
 
-@ray.remote(num_cpus=1)
-def keep_busy(seconds: float) -> None:
-    time.sleep(seconds)
+        work, units = frames_of_day(some_videos, tmp_path)
+        observer = Observer(lambda count: None, say)
+        results = [*compute(nodes).workers().sample(work, units, observer)]
+    assert {one.unit for one in results} == {unit.number for unit in units}
+    assert f"wait for a core each: the cluster has {cores:g} cores, 0 of them free" in said[0]
 
 
 def processes(nodes: RayNodes, name: str) -> list[psutil.Process]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from ocr_assets.compute.boxes_work import FinishedBoxes
 from ocr_assets.compute.observer import Observer
@@ -14,19 +15,20 @@ from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.gpu.state_directory import StateError
 from ocr_assets.ocr.weights import WeightsError
 from tests.compute.cluster_runs import (
-    FRAMES,
     SOME,
     Start,
     boxes_of_day,
     compute,
     connect,
     easyocr,
+    frames_of_day,
+    taken_cores,
+    wait_until,
     watched,
 )
-from tests.compute.ray_nodes import RayNodes
+from tests.compute.ray_nodes import RayNode, RayNodes
 from tests.fake_nvml import allocate
 from tests.gpu.fake_detector import GIB
-from tests.pipeline import materialize_day, rows
 
 pytestmark = pytest.mark.usefixtures("no_detectors_are_left")
 
@@ -123,19 +125,40 @@ def test_there_are_no_more_detectors_than_are_allowed(sampled: Path, nodes: RayN
 
 
 def test_a_node_of_another_version_is_given_nothing(
-    some_videos: Path, nodes: RayNodes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    some_videos: Path, sampled: Path, nodes: RayNodes, tmp_path: Path
 ) -> None:
+    said: list[str] = []
+    with contextlib.ExitStack() as taken:
+        taken.enter_context(taken_cores(nodes))  # so that the first videos come to the other node
+        with another_version(nodes) as other:
+
+            def say(message: str) -> None:
+                said.append(message)
+                taken.close()
+
+            work, units = frames_of_day(some_videos, tmp_path)
+            observer = Observer(lambda count: None, say)
+            frames = [*compute(nodes).workers().sample(work, units, observer)]
+            with detected(sampled, nodes) as results:
+                boxes = [*results]
+    assert {one.unit for one in frames} == {unit.number for unit in units}
+    assert sum(one.failed for one in frames) == 0
+    assert "is given no videos: it has ocr-assets 0.0.1, the run" in said[0]
+    assert boxes
+    assert not other.lines()
+
+
+@contextlib.contextmanager
+def another_version(nodes: RayNodes) -> Iterator[RayNode]:
+    """A third node, with a GPU, and with another version of this package."""
     other = nodes.start(cpus=4, gpu_bytes=(24 * GIB,), version="0.0.1")
     try:
-        materialize_day(
-            some_videos, tmp_path / "data", frames=FRAMES, easyocr=easyocr(), compute=compute(nodes)
-        )
+        yield other
     finally:
         nodes.nodes.remove(other)
         other.end()
-    assert "is given no videos: it has ocr-assets 0.0.1, the run" in capfd.readouterr().err
-    assert not other.lines()
-    assert {row["status"] for row in rows(tmp_path / "data", "ocr_boxes")} == {"ok"}
+        connect(nodes)
+        wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == len(nodes.nodes))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Python imports this by itself when it starts on a node of a test's Ray cluster.
 
 GPUs there are made up, so the network behind them has to be, too: what loads a model is replaced
-by what loads a fake one, the moment it is imported. Which, says a variable.
+by what loads a fake one, the moment it is imported. Which, says a variable. Another one says where
+the node is told which version of this package it has, whatever is installed.
 """
 
 import importlib
@@ -11,9 +12,15 @@ import importlib.util
 import os
 import sys
 import types
+from collections.abc import Iterable
+from importlib.metadata import Distribution, DistributionFinder, PathDistribution
+from pathlib import Path
 
 MODULE = "ocr_assets.ocr.text_detector"
 FAKE_VARIABLE = "FAKE_DETECTOR_MODULE"  # names a module with a function `load`
+
+VERSION_VARIABLE = "FAKE_VERSION_INFO"  # names a folder *.dist-info
+PACKAGE = "ocr-assets"
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -37,5 +44,18 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
+class _OtherVersion(DistributionFinder):
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        """It finds no modules."""
+
+    def find_distributions(
+        self,
+        context: DistributionFinder.Context = DistributionFinder.Context(),  # noqa: B008
+    ) -> Iterable[Distribution]:
+        return [PathDistribution(Path(os.environ[VERSION_VARIABLE]))] * (context.name == PACKAGE)
+
+
+if VERSION_VARIABLE in os.environ:
+    sys.meta_path.insert(0, _OtherVersion())
 if FAKE_VARIABLE in os.environ:
     sys.meta_path.insert(0, _Finder())
