@@ -19,7 +19,7 @@ import yaml
 from ocr_assets import settings
 from ocr_assets.configured import configured
 from ocr_assets.instance import describe_storage, open_instance
-from ocr_assets.object_storage import open_store
+from ocr_assets.object_storage import StorageOptions, open_store
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 from ocr_assets.tables.partitioned import PartitionedTable
@@ -200,7 +200,9 @@ def test_a_storage_of_ones_own_is_reached_by_what_the_services_are_given(
         monkeypatch.setenv(name, given.get(name) or example()[name])
     name = "OCR_ASSETS_TABLES_STORAGE_OPTIONS"
     monkeypatch.setenv(name, example()[name])
-    open_store("s3://tables", {}).put(f"videos/{MONDAY.isoformat()}/clip.mp4", b"some bytes")
+    open_store("s3://tables", StorageOptions()).put(
+        f"videos/{MONDAY.isoformat()}/clip.mp4", b"some bytes"
+    )
     source = configured(VideoSource, "video_source", root="s3://tables/videos")
     assert [sample.sample_id for sample in source.samples(MONDAY)] == [f"{MONDAY}/clip.mp4"]
     tables = configured(Tables, "tables", root="s3://tables/tables")
