@@ -34,11 +34,11 @@ class Limits:
         return min(self.allowance_bytes(memory), memory.total_bytes - self.headroom_bytes)
 
 
-class LeaseRefusedError(Exception):
-    """There is no room; the message says what is missing.
+class WithoutRoomError(Exception):
+    """What is common to errors that say that there is no room.
 
     Attributes:
-        never: Whether there would be none even if the device were empty.
+        never: Whether there would be none even if nothing else were there.
     """
 
     def __init__(self, message: str, *, never: bool) -> None:
@@ -49,6 +49,14 @@ class LeaseRefusedError(Exception):
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[str], dict[str, object]]:
         """Errors of other processes come pickled, with their notes."""
         return functools.partial(type(self), never=self.never), (str(self),), self.__dict__
+
+
+class LeaseRefusedError(WithoutRoomError):
+    """There is no room on a device; the message says what is missing.
+
+    Attributes:
+        never: Whether there would be none even if the device were empty.
+    """
 
 
 @dataclass(frozen=True)

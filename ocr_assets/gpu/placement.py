@@ -6,15 +6,14 @@ operator chose: wait, the CPU, or an error.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from ocr_assets.gpu import host
-from ocr_assets.gpu.admission import LeaseRefusedError, Limits
+from ocr_assets.gpu.admission import LeaseRefusedError, Limits, WithoutRoomError
 from ocr_assets.gpu.ledger import DRAIN_SECONDS, Lease, Ledger
 from ocr_assets.gpu.nvml import NvmlUnavailableError
 from ocr_assets.gpu.snapshot import Gpu, Memory, read_memory, take_snapshot
@@ -25,21 +24,12 @@ WhenGpuFull = Literal["auto", "cpu", "wait", "fail"]
 CPU = "cpu"
 
 
-class NoRoomError(Exception):
+class NoRoomError(WithoutRoomError):
     """A reader fits nowhere now.
 
     Attributes:
         never: Whether it would not even if nothing else ran on the GPUs that there are.
     """
-
-    def __init__(self, message: str, *, never: bool) -> None:
-        """See the class."""
-        super().__init__(message)
-        self.never = never
-
-    def __reduce__(self) -> tuple[Callable[..., Self], tuple[str], dict[str, object]]:
-        """Errors of other processes come pickled, with their notes."""
-        return functools.partial(type(self), never=self.never), (str(self),), self.__dict__
 
 
 @dataclass(frozen=True)
