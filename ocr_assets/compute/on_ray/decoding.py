@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWork
 from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.dispatch import Try, WorkerRetiredError
+from ocr_assets.compute.on_ray.message_times import MessageTimes
 from ocr_assets.compute.ray_environment import OtherVersionError
 from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.source_file import Storage
@@ -60,7 +61,7 @@ class DecodeTasks:
         self._version = version("ocr-assets")
         self._others: set[str] = set()  # nodes of another version
         self._ended_at = time.monotonic()
-        self._next_message = FIRST_MESSAGE_SECONDS
+        self._messages = MessageTimes(FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS)
 
     def look_around(self, units_left: int) -> None:
         """See `Workers`.
@@ -74,8 +75,7 @@ class DecodeTasks:
             if self._others:
                 self._refuse_others()
         waited = time.monotonic() - self._ended_at
-        if waited >= self._next_message:
-            self._next_message += min(self._next_message, LAST_MESSAGE_SECONDS)
+        if self._messages.is_due(waited):
             self._observer.say(
                 f"no decode task has ended for {waited:.0f} s; {self._under_way} are at work or "
                 f"wait for a core each: the cluster has {_cores(ray.cluster_resources):g} cores, "
@@ -93,7 +93,8 @@ class DecodeTasks:
     def ended(self, who: str, *, died: bool) -> None:
         """See `Workers`."""
         self._under_way -= 1
-        self._ended_at, self._next_message = time.monotonic(), FIRST_MESSAGE_SECONDS
+        self._ended_at = time.monotonic()
+        self._messages.start_again()
 
     def result(self, answer: Answer | OtherVersion) -> FinishedFrames:
         """See `Workers`.

@@ -15,6 +15,7 @@ from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.detector import Answer
 from ocr_assets.compute.on_ray.detector_pool import Offer, detector_pool, is_on_gpu, node_of
 from ocr_assets.compute.on_ray.dispatch import Try
+from ocr_assets.compute.on_ray.message_times import MessageTimes
 from ocr_assets.compute.on_ray.nodes import DetectorSpec
 from ocr_assets.gpu.placement import NoRoomError
 from ocr_assets.ocr.detector_settings import DetectorSettings
@@ -71,7 +72,7 @@ class SharedDetectors:
         self._alone: set[str] = set()
         self._looked_at = time.monotonic()
         self._waited = 0.0  # since a unit was finished
-        self._next_message = FIRST_MESSAGE_SECONDS
+        self._messages = MessageTimes(FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS)
         self._hopeless_since: float | None = None
         self._wants_room = False
         self._tally = Tally()  # of the step's own waits
@@ -151,7 +152,8 @@ class SharedDetectors:
         """See `Workers`."""
         for message in answer.messages:
             self._observer.say(message)
-        self._waited, self._next_message, self._wants_room = 0.0, FIRST_MESSAGE_SECONDS, False
+        self._waited, self._wants_room = 0.0, False
+        self._messages.start_again()
         tally, self._tally = self._tally, Tally()
         tally.add(answer.result.tally)
         # A detector on the CPU does not know whether there are GPUs elsewhere.
@@ -207,8 +209,7 @@ class SharedDetectors:
                 f"{offer.sentence}",
                 never=False,
             )
-        if self._waited >= self._next_message:
-            self._next_message += min(self._next_message, LAST_MESSAGE_SECONDS)
+        if self._messages.is_due(self._waited):
             self._observer.say(
                 f"waiting for a detector ({self._waited:.0f} of {limit:.0f} s): {offer.sentence}"
             )
