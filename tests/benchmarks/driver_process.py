@@ -3,16 +3,14 @@
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 from ocr_assets.assets.ocr_boxes import ocr_boxes
-from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
-from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWork
-from ocr_assets.compute.interface import Compute, Detectors
-from ocr_assets.compute.observer import Observer
+from ocr_assets.compute.boxes_work import FinishedBoxes
+from ocr_assets.compute.interface import Compute
 from ocr_assets.resources.compute import ComputeResource
 from ocr_assets.resources.easyocr import EasyOCRResource
 from ocr_assets.resources.tables import Tables
@@ -24,44 +22,28 @@ WARM_UP_PARTS = 8
 WIDTH, HEIGHT = 32, 32
 
 
-class Watched:
-    """An engine that also takes down how much memory this process has while it is at work."""
-
-    peaks: list[int]  # up to the first unit that is finished, and from then to the last
-
-    def __init__(self, engine: Compute) -> None:
-        self._engine = engine
-        self.is_shared = engine.is_shared
-
-    def sample(
-        self, work: FramesWork, units: Iterable[FramesUnit], observer: Observer
-    ) -> Iterator[FinishedFrames]:
-        """See `Compute`."""
-        return self._engine.sample(work, units, observer)
-
-    def detect(
-        self,
-        work: BoxesWork,
-        units: Iterable[BoxesUnit],
-        observer: Observer,
-        detectors: Detectors,
-        holder: str,
-    ) -> Iterator[FinishedBoxes]:
-        """See `Compute`."""
-        peaks: list[int] = []
-        for one in self._engine.detect(work, units, observer, detectors, holder):
-            if not peaks:
-                peaks.append(_peak_so_far())
-            yield one
-        type(self).peaks = [*peaks, _peak_so_far()]
-
-
 class WatchedCompute(ComputeResource):
-    """The resource with engines that are watched."""
+    """The resource, which also takes down how much memory this process has at work."""
+
+    peaks: ClassVar[list[int]] = []  # up to the first unit that is finished, and then to the last
 
     def workers(self) -> Compute:
         """See `ComputeResource`."""
-        return Watched(super().workers())
+        engine = super().workers()
+        engine.detect = _watched(engine.detect)  # type: ignore[method-assign]
+        return engine
+
+
+def _watched(detect: Callable[..., Iterator[FinishedBoxes]]) -> Callable[..., Any]:
+    def watched(*arguments: Any) -> Iterator[FinishedBoxes]:
+        peaks: list[int] = []
+        for one in detect(*arguments):
+            if not peaks:
+                peaks.append(_peak_so_far())
+            yield one
+        WatchedCompute.peaks = [*peaks, _peak_so_far()]
+
+    return watched
 
 
 def drive(engine: str, parts: int, frames: int) -> dict[str, Any]:
@@ -92,7 +74,7 @@ def drive(engine: str, parts: int, frames: int) -> dict[str, Any]:
             "thread_cpu_seconds": time.thread_time() - thread,
             "bytes_before": before,
         }
-        begin, units, commit = *Watched.peaks, _peak_so_far()
+        begin, units, commit = *WatchedCompute.peaks, _peak_so_far()
         found |= {"begin_peak_bytes": begin, "units_peak_bytes": units, "commit_peak_bytes": commit}
         assert Tables(root=f"{folder}/day").ocr_boxes.row_count(DATE) == parts * frames
     return found

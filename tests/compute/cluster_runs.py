@@ -15,7 +15,13 @@ from typing import Any
 import ray
 
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork
-from ocr_assets.compute.frames_work import FramesUnit, FramesWork, VideoToSample
+from ocr_assets.compute.frames_work import (
+    FinishedFrames,
+    FramesUnit,
+    FramesWork,
+    VideoToSample,
+)
+from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray.detector import DetectorState
 from ocr_assets.compute.on_ray.detector_pool import PoolState, detector_pool
 from ocr_assets.resources.compute import ComputeResource
@@ -26,6 +32,8 @@ from ocr_assets.video.limits import VideoLimits
 from ocr_assets.video.sampling import SamplingRule
 from ocr_assets.video.source_file import Storage
 from tests.compute.ray_nodes import ROOT, RayNodes
+from tests.fake_nvml import allocate
+from tests.gpu.fake_detector import GIB
 from tests.pipeline import DAY, rows
 
 CLIPS = 200
@@ -155,15 +163,19 @@ def boxes_of_day(data: Path) -> tuple[BoxesWork, list[BoxesUnit]]:
     return work, [BoxesUnit(number, path) for number, path in enumerate(paths)]
 
 
-def frames_of_day(videos: Path, data: Path) -> tuple[FramesWork, list[FramesUnit]]:
-    """What there is to do for `sampled_frames` of a day."""
+def sampled_on(
+    nodes: RayNodes, videos: Path, data: Path, say: Callable[[str], None]
+) -> list[FinishedFrames]:
+    """Samples a day's videos, each a unit, without a run around it; what came of them."""
     table = Tables(root=str(data)).sampled_frames
     place = table.replace_units(dt.date.fromisoformat(DAY), is_shared=True).place
     rule, size = SamplingRule(), PartSize()
     work = FramesWork(table, place, size, rule, "key", VideoLimits(), Storage(), 1)
     paths = sorted((videos / DAY).iterdir())
     found = [VideoToSample(f"{number:032x}", str(path)) for number, path in enumerate(paths)]
-    return work, [FramesUnit(number, (video,)) for number, video in enumerate(found)]
+    units = [FramesUnit(number, (video,)) for number, video in enumerate(found)]
+    observer = Observer(lambda count: None, say)
+    return [*compute(nodes).workers().sample(work, units, observer)]
 
 
 def content(data: Path, table: str) -> list[dict[str, Any]]:
@@ -172,3 +184,13 @@ def content(data: Path, table: str) -> list[dict[str, Any]]:
         {name: value for name, value in row.items() if name not in changing}
         for row in rows(data, table)
     ]
+
+
+@contextlib.contextmanager
+def hogged(nodes: RayNodes) -> Iterator[None]:
+    """Somebody else has nearly all of the memory of all GPUs."""
+    node = nodes.nodes[1]
+    with contextlib.ExitStack() as hogs:
+        for uuid, size in zip(node.gpus, (23, 7), strict=True):
+            hogs.callback(allocate(node.nvml.state, uuid, size * GIB).free)
+        yield

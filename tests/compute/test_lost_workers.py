@@ -10,7 +10,6 @@ import pytest
 
 from ocr_assets.assets.sampled_frames import sampled_frames
 from ocr_assets.assets.video_manifest import video_manifest
-from ocr_assets.compute.observer import Observer
 from ocr_assets.compute.on_ray import decoding
 from tests.compute.cluster_runs import (
     FRAMES,
@@ -18,7 +17,7 @@ from tests.compute.cluster_runs import (
     Start,
     compute,
     content,
-    frames_of_day,
+    sampled_on,
     taken_cores,
     wait_until,
 )
@@ -75,10 +74,8 @@ def test_decoding_that_waits_for_cores_says_so(
             said.append(message)
             taken.close()
 
-        work, units = frames_of_day(some_videos, tmp_path)
-        observer = Observer(lambda count: None, say)
-        results = [*compute(nodes).workers().sample(work, units, observer)]
-    assert {one.unit for one in results} == {unit.number for unit in units}
+        results = sampled_on(nodes, some_videos, tmp_path, say)
+    assert {one.unit for one in results} == {*range(SOME)}
     assert f"wait for a core each: the cluster has {cores:g} cores, 0 of them free" in said[0]
 
 

@@ -1,6 +1,6 @@
 """One detector, asked by hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,13 @@ import pytest
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork
 from ocr_assets.compute.on_ray.detector import Detector, DetectorState
 from ocr_assets.compute.on_ray.dispatch import WorkerRetiredError, answer_of
 from ocr_assets.compute.on_ray.nodes import DetectorSpec
 from ocr_assets.gpu.placement import NoRoomError
-from tests.compute.cluster_runs import boxes_of_day, connect, easyocr, wait_until
+from tests.compute.cluster_runs import boxes_of_day, connect, easyocr, hogged, wait_until
 from tests.compute.ray_nodes import RayNode, RayNodes
-from tests.fake_nvml import allocate
-from tests.gpu.fake_detector import GIB
 
 Begin = Callable[..., Any]
 
@@ -47,11 +46,8 @@ def test_units_of_a_step_that_is_gone_are_not_begun(
     sampled: Path, nodes: RayNodes, begin: Begin
 ) -> None:
     work, units = boxes_of_day(sampled)
-    node = nodes.nodes[0]
-    node.slow(0.3)
-    detector = begin(node)
-    of_a = [detector.detect.remote("a", work, unit) for unit in units[:-1]]
-    wait_until(lambda: "frame" in node.lines() and heard_of(detector) == len(of_a))
+    detector = begin(nodes.nodes[0])
+    of_a = keep_busy(detector, nodes.nodes[0], work, units[:-1])
     of_b = detector.detect.remote("b", work, units[-1])
     ray.get(detector.forget.remote("a"))
     assert answer_of(of_b).result.unit == len(units) - 1
@@ -66,11 +62,8 @@ def test_a_unit_that_may_be_the_end_has_a_detector_to_itself(
     sampled: Path, nodes: RayNodes, begin: Begin
 ) -> None:
     work, units = boxes_of_day(sampled)
-    node = nodes.nodes[0]
-    node.slow(0.3)
-    detector = begin(node)
-    before = [detector.detect.remote("a", work, unit) for unit in units[:7]]
-    wait_until(lambda: "frame" in node.lines() and heard_of(detector) == len(before))
+    detector = begin(nodes.nodes[0])
+    before = keep_busy(detector, nodes.nodes[0], work, units[:7])
     alone = detector.detect.remote("b", work, units[7], alone=True)
     wait_until(lambda: heard_of(detector) < len(before))
     assert refusal(detector.detect.remote("a", work, units[8])) == (
@@ -80,6 +73,16 @@ def test_a_unit_that_may_be_the_end_has_a_detector_to_itself(
     finished = [reference for reference in before if refusal(reference) is None]
     assert 0 < len(finished) < len(before)  # what was begun is finished
     assert answer_of(detector.detect.remote("a", work, units[8])).result.unit == 8
+
+
+def keep_busy(
+    detector: Any, node: RayNode, work: BoxesWork, units: Sequence[BoxesUnit]
+) -> list[Any]:
+    """Gives it units that take long, of the step `a`; returns when it has them and has begun."""
+    node.slow(0.3)
+    references = [detector.detect.remote("a", work, unit) for unit in units]
+    wait_until(lambda: "frame" in node.lines() and heard_of(detector) == len(units))
+    return references
 
 
 def heard_of(detector: Any) -> int:
@@ -101,19 +104,11 @@ def test_a_detector_without_room_says_so_and_has_its_units_done_elsewhere(
     sampled: Path, nodes: RayNodes, begin: Begin
 ) -> None:
     work, units = boxes_of_day(sampled)
-    node = nodes.nodes[1]
-    hogs = [
-        allocate(node.nvml.state, uuid, size * GIB)
-        for uuid, size in zip(node.gpus, (23, 7), strict=True)
-    ]
-    try:
-        detector = begin(node, on_gpu=True, device="cuda", wait_seconds=1)
+    with hogged(nodes):
+        detector = begin(nodes.nodes[1], on_gpu=True, device="cuda", wait_seconds=1)
         for reference in [detector.detect.remote("a", work, unit) for unit in units[:3]]:
             with pytest.raises(WorkerRetiredError, match="no room for a reader within"):
                 answer_of(reference)
-    finally:
-        for hog in hogs:
-            hog.free()
     fault = ray.get(detector.state.remote()).fault
     assert isinstance(fault, NoRoomError)
     assert not fault.never

@@ -21,13 +21,13 @@ from tests.compute.cluster_runs import (
     compute,
     connect,
     easyocr,
-    frames_of_day,
+    hogged,
+    sampled_on,
     taken_cores,
     wait_until,
     watched,
 )
 from tests.compute.ray_nodes import RayNode, RayNodes
-from tests.fake_nvml import allocate
 from tests.gpu.fake_detector import GIB
 
 pytestmark = pytest.mark.usefixtures("no_detectors_are_left")
@@ -136,12 +136,10 @@ def test_a_node_of_another_version_is_given_nothing(
                 said.append(message)
                 taken.close()
 
-            work, units = frames_of_day(some_videos, tmp_path)
-            observer = Observer(lambda count: None, say)
-            frames = [*compute(nodes).workers().sample(work, units, observer)]
+            frames = sampled_on(nodes, some_videos, tmp_path, say)
             with detected(sampled, nodes) as results:
                 boxes = [*results]
-    assert {one.unit for one in frames} == {unit.number for unit in units}
+    assert {one.unit for one in frames} == {*range(SOME)}
     assert sum(one.failed for one in frames) == 0
     assert "is given no videos: it has ocr-assets 0.0.1, the run" in said[0]
     assert boxes
@@ -179,13 +177,3 @@ def detected(
         workers.detect(work, units, observer, easyocr(**fields), "test")
     ) as results:
         yield results
-
-
-@contextlib.contextmanager
-def hogged(nodes: RayNodes) -> Iterator[None]:
-    """Somebody else has nearly all of the memory of all GPUs."""
-    node = nodes.nodes[1]
-    with contextlib.ExitStack() as hogs:
-        for uuid, size in zip(node.gpus, (23, 7), strict=True):
-            hogs.callback(allocate(node.nvml.state, uuid, size * GIB).free)
-        yield
