@@ -18,7 +18,7 @@ import ray
 
 from ocr_assets.settings import STATE_VARIABLE
 from tests.compute.node_detector import LOG_VARIABLE
-from tests.compute.node_site.sitecustomize import FAKE_VARIABLE, VERSION_VARIABLE
+from tests.compute.node_site.sitecustomize import CLIENT_VARIABLE, FAKE_VARIABLE, VERSION_VARIABLE
 from tests.fake_nvml import FakeNvml
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,10 @@ class RayNode:
             self.leases.mkdir(exist_ok=True)
             self.leases.chmod(0o755)
 
+    def fail_client(self) -> None:
+        """The next connection of another host to this node, the head, fails."""
+        (self.folder / "no_client").touch()
+
     @property
     def leases(self) -> Path:
         """Its state folder."""
@@ -110,7 +114,7 @@ class RayNode:
 
     def forget(self) -> None:
         """None of those any more, and nothing written down."""
-        for name in ("slow", "deadly", "unfit", "log"):
+        for name in ("slow", "deadly", "unfit", "no_client", "log"):
             (self.folder / name).unlink(missing_ok=True)
         if self.leases.exists():
             self.leases.chmod(0o700)
@@ -185,6 +189,7 @@ class RayNodes:
             STATE_VARIABLE: str(folder / "leases"),
             FAKE_VARIABLE: "tests.compute.node_detector",
             LOG_VARIABLE: str(folder / "log"),
+            CLIENT_VARIABLE: str(folder / "no_client"),
         }
         environment.pop("CUDA_VISIBLE_DEVICES", None)
         if version is not None:

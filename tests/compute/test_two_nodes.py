@@ -85,6 +85,15 @@ def test_two_days_at_once_share_the_same_detectors_one_of_them_from_another_host
     assert len(loaded) == len(seen) <= 6
 
 
+def test_a_connection_that_the_cluster_fails_to_make_is_made_again(
+    sampled: Path, nodes: RayNodes, start: Start
+) -> None:
+    nodes.nodes[0].fail_client()
+    run = start(sampled, address=nodes.client_address)
+    assert run.result()["frames"] == 3 * SOME
+    assert "answered, and gave no connection; once more" in run.output
+
+
 def test_on_a_gpu_that_others_fill_there_is_no_detector(
     sampled: Path, nodes: RayNodes, start: Start
 ) -> None:

@@ -13,6 +13,10 @@ from dagster_ray import LocalRay
 
 from ocr_assets.compute.ray_environment import ClusterUnreachableError
 
+TRIES = 3
+"""How often a `ray://` server is asked for a connection. For each it forks a process, and while
+others connect that fails now and then (2 of 36 with three at once, Ray 2.60)."""
+
 _lock = threading.Lock()
 _users = 0
 _owned: list[contextlib.ExitStack] = []  # the connection, if it is ours
@@ -33,21 +37,29 @@ class _Cluster(LocalRay):
         return f"Ray at {self.address}" if self.address else "a Ray cluster on this host"
 
     def connect(self, context: Any) -> Any:  # type: ignore[override] # theirs is wrapped
+        for tries_left in reversed(range(TRIES)):
+            try:
+                self._context = self._try_to_connect()
+                break
+            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                if isinstance(error, ConnectionAbortedError) and tries_left:
+                    context.log.warning(f"{self.name} answered, and gave no connection; once more")
+                    continue
+                raise ClusterUnreachableError(f"{self.name} cannot be used: {error}") from error
+        return self._context
+
+    def _try_to_connect(self) -> Any:
         options: dict[str, Any] = {}
         if self.address is None:
             options = {"include_dashboard": False, "_node_name": "ocr_assets"}
-        try:
-            with _own_signal_handler():
-                self._context = ray.init(
-                    self.address or "local",
-                    namespace=self.namespace,
-                    log_to_driver=False,
-                    logging_level=logging.WARNING,
-                    **options,
-                )
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise ClusterUnreachableError(f"{self.name} cannot be used: {error}") from error
-        return self._context
+        with _own_signal_handler():
+            return ray.init(
+                self.address or "local",
+                namespace=self.namespace,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                **options,
+            )
 
     def on_connect(self, context: Any) -> None:
         context.log.info(f"connected to {self.name}")

@@ -2,7 +2,8 @@
 
 GPUs there are made up, so the network behind them has to be, too: what loads a model is replaced
 by what loads a fake one, the moment it is imported. Which, says a variable. Another one says where
-the node is told which version of this package it has, whatever is installed.
+the node is told which version of this package it has, whatever is installed, and one which process
+of Ray's own ends before it has begun.
 """
 
 import importlib
@@ -21,6 +22,8 @@ FAKE_VARIABLE = "FAKE_DETECTOR_MODULE"  # names a module with a function `load`
 
 VERSION_VARIABLE = "FAKE_VERSION_INFO"  # names a folder *.dist-info
 PACKAGE = "ocr-assets"
+
+CLIENT_VARIABLE = "FAKE_CLIENT_FAILURE"  # names a file: if it is there, one connection fails
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -59,3 +62,8 @@ if VERSION_VARIABLE in os.environ:
     sys.meta_path.insert(0, _OtherVersion())
 if FAKE_VARIABLE in os.environ:
     sys.meta_path.insert(0, _Finder())
+if CLIENT_VARIABLE in os.environ and "--mode=specific-server" in sys.orig_argv:
+    failure = Path(os.environ[CLIENT_VARIABLE])
+    if failure.exists():
+        failure.unlink()
+        os._exit(1)
