@@ -13,9 +13,9 @@ from dagster_ray import LocalRay
 
 from ocr_assets.compute.ray_environment import ClusterUnreachableError
 
+# How often a `ray://` server is asked for a connection. For each it forks a process, and while
+# others connect that fails now and then (2 of 36 with three at once, Ray 2.60).
 TRIES = 3
-"""How often a `ray://` server is asked for a connection. For each it forks a process, and while
-others connect that fails now and then (2 of 36 with three at once, Ray 2.60)."""
 
 _lock = threading.Lock()
 _users = 0
@@ -37,18 +37,21 @@ class _Cluster(LocalRay):
         return f"Ray at {self.address}" if self.address else "a Ray cluster on this host"
 
     def connect(self, context: Any) -> Any:  # type: ignore[override] # theirs is wrapped
-        for tries_left in reversed(range(TRIES)):
-            try:
-                self._context = self._try_to_connect()
-                break
-            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-                if isinstance(error, ConnectionAbortedError) and tries_left:
-                    context.log.warning(f"{self.name} answered, and gave no connection; once more")
-                    continue
-                raise ClusterUnreachableError(f"{self.name} cannot be used: {error}") from error
+        try:
+            self._context = self._connection(context)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise ClusterUnreachableError(f"{self.name} cannot be used: {error}") from error
         return self._context
 
-    def _try_to_connect(self) -> Any:
+    def _connection(self, context: Any) -> Any:
+        for _ in range(TRIES - 1):
+            try:
+                return self._connect_once()
+            except ConnectionAbortedError:
+                context.log.warning(f"{self.name} answered, and gave no connection; once more")
+        return self._connect_once()
+
+    def _connect_once(self) -> Any:
         options: dict[str, Any] = {}
         if self.address is None:
             options = {"include_dashboard": False, "_node_name": "ocr_assets"}
