@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ocr_assets.compute.on_ray.dispatch import is_there
 from ocr_assets.compute.on_ray.nodes import DetectorSpec, NodeFacts, NodeSlots, look
 from ocr_assets.compute.ray_environment import OtherVersionError
 from ocr_assets.gpu.faults import DeviceFaultError
@@ -250,12 +251,6 @@ def _is_lasting(error: Exception) -> bool:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def is_there(reference: Any) -> bool:
-    """Whether an answer has come."""
-    ready, _ = ray.wait([reference], timeout=0)
-    return bool(ready)
 
 
 _look = ray.remote(num_cpus=0, max_retries=0)(look)

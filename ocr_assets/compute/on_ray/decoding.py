@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 from ocr_assets.compute.frames_work import FinishedFrames, FramesUnit, FramesWork
 from ocr_assets.compute.observer import Observer
-from ocr_assets.compute.on_ray.dispatch import Try, WorkerRetiredError
+from ocr_assets.compute.on_ray.dispatch import Answer, Try, WorkerRetiredError
 from ocr_assets.compute.on_ray.message_times import MessageTimes
 from ocr_assets.compute.ray_environment import OtherVersionError
 from ocr_assets.video.limits import VideoLimits
@@ -23,14 +23,6 @@ LEAST_TASKS = 16  # under way or waiting, so that a cluster that grows with its 
 LOOK_SECONDS = 10.0
 FIRST_MESSAGE_SECONDS, LAST_MESSAGE_SECONDS = 60.0, 600.0
 NODE_ID_LABEL = "ray.io/node-id"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a unit, and what was said on the way."""
-
-    result: FinishedFrames
-    messages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ class DecodeTasks:
         self._ended_at = time.monotonic()
         self._messages.start_again()
 
-    def result(self, answer: Answer | OtherVersion) -> FinishedFrames:
+    def result(self, answer: Answer[FinishedFrames] | OtherVersion) -> FinishedFrames:
         """See `Workers`.
 
         Raises:
@@ -134,7 +126,9 @@ class DecodeTasks:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _decode(wanted: str, work: FramesWork, unit: FramesUnit) -> Answer | OtherVersion:
+def _decode(
+    wanted: str, work: FramesWork, unit: FramesUnit
+) -> Answer[FinishedFrames] | OtherVersion:
     if version("ocr-assets") != wanted:
         return OtherVersion(ray.get_runtime_context().get_node_id(), version("ocr-assets"))
     messages: list[str] = []

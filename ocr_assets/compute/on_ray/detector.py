@@ -14,7 +14,7 @@ import ray
 
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.observer import Observer
-from ocr_assets.compute.on_ray.dispatch import WorkerRetiredError
+from ocr_assets.compute.on_ray.dispatch import Answer, WorkerRetiredError
 from ocr_assets.compute.on_ray.nodes import DetectorSpec, holder
 from ocr_assets.gpu.faults import DeviceError, DeviceFaultError
 from ocr_assets.gpu.placement import NoRoomError
@@ -36,14 +36,6 @@ FAULTS_OF_HOST = (
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a unit, and what the detector has said since its answer before."""
-
-    result: FinishedBoxes
-    messages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,7 @@ class _Call:
     work: BoxesWork
     unit: BoxesUnit
     alone: bool
-    answer: "Future[Answer]" = field(default_factory=Future)
+    answer: "Future[Answer[FinishedBoxes]]" = field(default_factory=Future)
 
 
 class Detector:
@@ -113,7 +105,9 @@ class Detector:
         self._fault: Exception | None = None
         threading.Thread(target=self._serve, name="detector", daemon=True).start()
 
-    def detect(self, step: str, work: BoxesWork, unit: BoxesUnit, *, alone: bool = False) -> Answer:
+    def detect(
+        self, step: str, work: BoxesWork, unit: BoxesUnit, *, alone: bool = False
+    ) -> Answer[FinishedBoxes]:
         """Does a unit, when its turn comes.
 
         Args:

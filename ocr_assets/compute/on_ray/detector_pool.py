@@ -15,8 +15,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ocr_assets.compute.on_ray.cluster_nodes import ClusterNodes, is_there
+from ocr_assets.compute.on_ray.cluster_nodes import ClusterNodes
 from ocr_assets.compute.on_ray.detector import Detector, DetectorState
+from ocr_assets.compute.on_ray.dispatch import is_there
 from ocr_assets.compute.on_ray.nodes import DetectorSpec
 
 POOL_NAME = "detectors"

@@ -62,6 +62,14 @@ class Try(Generic[Unit]):
     avoid: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Answer(Generic[Result]):
+    """What came of a unit, and what its worker has said since its answer before."""
+
+    result: Result
+    messages: tuple[str, ...]
+
+
 class Workers(Protocol[Given, Came]):
     """Those who do units."""
 
@@ -196,6 +204,12 @@ class Dispatch(Generic[Unit, Result]):
             return result
         self._waiting.append(one)
         return None
+
+
+def is_there(reference: Any) -> bool:
+    """Whether an answer has come."""
+    ready, _ = ray.wait([reference], timeout=0)
+    return bool(ready)
 
 
 def answer_of(reference: Any) -> Any:

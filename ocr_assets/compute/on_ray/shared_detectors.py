@@ -12,9 +12,8 @@ import ray
 
 from ocr_assets.compute.boxes_work import BoxesUnit, BoxesWork, FinishedBoxes
 from ocr_assets.compute.observer import Observer
-from ocr_assets.compute.on_ray.detector import Answer
 from ocr_assets.compute.on_ray.detector_pool import Offer, detector_pool, is_on_gpu, node_of
-from ocr_assets.compute.on_ray.dispatch import Try
+from ocr_assets.compute.on_ray.dispatch import Answer, Try, is_there
 from ocr_assets.compute.on_ray.message_times import MessageTimes
 from ocr_assets.compute.on_ray.nodes import DetectorSpec
 from ocr_assets.gpu.placement import NoRoomError
@@ -102,7 +101,7 @@ class SharedDetectors:
             Exception: So it was, and this is what ended the last detector of a node, or what kept
                 it from saying whether it has room: WeightsError, StateError, DeviceError, ...
         """
-        if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
+        if self._asked is not None and is_there(self._asked):
             try:
                 offer: Offer = ray.get(self._asked)
                 # A handle that is known goes on being used: through Ray's client each new one is
@@ -148,7 +147,7 @@ class SharedDetectors:
         if died:
             self._gone[who] = time.monotonic()
 
-    def result(self, answer: Answer) -> FinishedBoxes:
+    def result(self, answer: Answer[FinishedBoxes]) -> FinishedBoxes:
         """See `Workers`."""
         for message in answer.messages:
             self._observer.say(message)
