@@ -10,12 +10,17 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ocr_assets.object_storage import StorageOptionsError
 
+Answer = TypeVar("Answer")
+
+# obstore itself repeats requests, but not all whose answers are cut.
+TRIES = 4
 BUSY = "look at the storage and the network"
 CREDENTIALS = (
     "put valid ones into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for those "
@@ -172,6 +177,21 @@ def of_object(error: Exception, url: str) -> OSError:
         return ImpossibleNameError(url, Problem(what, "rename that object", lasting=True))
     what = f"cannot be read ({type(error).__name__})"
     return ObjectStorageFailedError(url, Problem(what, BUSY, lasting=False, general=True))
+
+
+def again_if_cut_short(ask: Callable[[], Answer]) -> Answer:
+    """What a storage is asked for, asked for anew where its answer ends before its end.
+
+    Args:
+        ask: Raises what goes wrong in the words of this module.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return ask()
+        except ObjectStorageError as error:
+            if error.problem != CUT_SHORT:
+                raise
+    return ask()
 
 
 def _is_missing(status: str, code: str) -> bool:

@@ -30,6 +30,7 @@ from ocr_assets.tables.day_lock import (
 if TYPE_CHECKING:
     from obstore import UpdateVersion
 
+    from ocr_assets.tables.folder import EnsureHeld
     from ocr_assets.tables.object_folder import ObjectFolder
 
 LEASE_SECONDS = 60.0  # one that does not change for so long has no holder any more
@@ -47,7 +48,7 @@ def days_leased(
     say: Callable[[str], None],
     warn: Callable[[str], None],
     lease_seconds: float = LEASE_SECONDS,
-) -> Iterator[Callable[[dt.date], None]]:
+) -> Iterator[EnsureHeld]:
     """Keeps days for oneself while the block runs; waits for whoever has one of them.
 
     In the block, what it gives asks the storage whether a day is still ours; see

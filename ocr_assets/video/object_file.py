@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ocr_assets.object_storage import ensure_installed
-from ocr_assets.object_storage_errors import CUT_SHORT, ObjectStorageError, of_object
+from ocr_assets.object_storage_errors import again_if_cut_short, of_object
 from ocr_assets.video.fingerprint import content_digest
 from ocr_assets.video.object_version import ObjectVersion, current_version, locate
 from ocr_assets.video.source_file import SourceFile, Storage
@@ -28,8 +28,6 @@ MOST_BYTES = 4096 * KIB
 ALIGNMENT = 64 * KIB
 # What was read last stays, for a file that is opened again and for interleaved reads.
 KEPT_BYTES = 12 * 1024 * KIB
-# obstore itself repeats requests, but not all whose answers are cut.
-TRIES = 4
 
 
 class ObjectFile(SourceFile):
@@ -147,7 +145,7 @@ class ObjectFile(SourceFile):
         return bytes(data[position - first : position - first + most])
 
     def _read_range(self, first: int, end: int) -> memoryview:
-        data, version = self._get(first, end)
+        data, version = again_if_cut_short(lambda: self._get(first, end))
         if self._version is None:
             self._version = version
         elif not self._version.is_same(version):
@@ -165,20 +163,15 @@ class ObjectFile(SourceFile):
         import obstore
         from obstore.exceptions import BaseError
 
-        for left in reversed(range(TRIES)):
-            try:
-                self._place = self._place or locate(self.path, self._storage)
-                store, key = self._place
-                answer = obstore.get(store, key, options={"range": (first, end)})
-                return memoryview(answer.bytes()), ObjectVersion.of(answer.meta)
-            except (BaseError, FileNotFoundError, ValueError) as error:
-                if self._version is None and "416 " in str(error):
-                    raise _EmptyError from None
-                known = of_object(error, self.path)
-                is_cut = isinstance(known, ObjectStorageError) and known.problem == CUT_SHORT
-                if not (is_cut and left):
-                    raise known from None
-        raise AssertionError("unreachable")
+        try:
+            self._place = self._place or locate(self.path, self._storage)
+            store, key = self._place
+            answer = obstore.get(store, key, options={"range": (first, end)})
+            return memoryview(answer.bytes()), ObjectVersion.of(answer.meta)
+        except (BaseError, FileNotFoundError, ValueError) as error:
+            if self._version is None and "416 " in str(error):
+                raise _EmptyError from None
+            raise of_object(error, self.path) from None
 
 
 class _EmptyError(Exception):

@@ -12,9 +12,8 @@ from typing import TypeAlias
 
 from ocr_assets.object_storage import is_object_url
 from ocr_assets.object_storage_errors import (
-    CUT_SHORT,
     ImpossibleNameError,
-    ObjectStorageError,
+    again_if_cut_short,
     of_object,
 )
 from ocr_assets.reasons import Fault, Status
@@ -26,7 +25,7 @@ from ocr_assets.video.listing import (
     jsonl_samples,
     why_no_path,
 )
-from ocr_assets.video.object_file import TRIES, ObjectFile
+from ocr_assets.video.object_file import ObjectFile
 from ocr_assets.video.object_url import joined, lies_in
 from ocr_assets.video.object_version import ObjectVersion, locate
 from ocr_assets.video.source_file import Storage
@@ -77,20 +76,16 @@ class ObjectFolder:
             TimeoutError: It took too long; an OSError, too.
         """
 
-        def tried(objects: Callable[[], Iterator[Listed]]) -> Iterator[Sample] | None:
-            for left in reversed(range(TRIES)):
-                try:
-                    return self._samples(objects(), root, recursive, modified_on, within_seconds)
-                except ObjectStorageError as error:
-                    # From the beginning, as the order is not always the same.
-                    if error.problem != CUT_SHORT or not left:
-                        raise
-            raise AssertionError("unreachable")
+        def samples_of(objects: Callable[[], Iterator[Listed]]) -> Iterator[Sample] | None:
+            # If need be from the beginning, as the order is not always the same.
+            return again_if_cut_short(
+                lambda: self._samples(objects(), root, recursive, modified_on, within_seconds)
+            )
 
         try:
-            return tried(self._objects)
+            return samples_of(self._objects)
         except ImpossibleNameError:
-            return tried(lambda: self._objects_by_folder(recursive))
+            return samples_of(lambda: self._objects_by_folder(recursive))
 
     def names(self) -> list[str]:
         """What is directly in it: objects, and folders with a slash at the end.
