@@ -24,7 +24,7 @@ from ocr_assets.assets.video_manifest import video_manifest
 from ocr_assets.automation import daily_job
 from ocr_assets.definitions import defs
 from tests.clips import numbered, write_video
-from tests.watched import DATE, DAY, OTHER_DAY, THIRD_DAY, TODAY, Watched, aged, at_noon
+from tests.watched import DATE, DAY, OTHER_DAY, Watched, aged, at_noon, days_ago
 
 ORIGIN = RemoteJobOrigin(
     RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("ocr_assets"), "__repository__"),
@@ -220,7 +220,7 @@ def test_a_day_with_a_run_queued_or_in_progress_is_skipped(watched: Watched, day
     watched.materialize()
     watched.put(f"{DAY}/b.mp4")
     span = {
-        "dagster/asset_partition_range_start": THIRD_DAY,
+        "dagster/asset_partition_range_start": days_ago(8).isoformat(),
         "dagster/asset_partition_range_end": DAY,
     }
     tags = {"dagster/partition": DAY} if days == "one day" else span
@@ -272,7 +272,7 @@ def test_of_several_materialisations_the_latest_counts(watched: Watched) -> None
 def test_only_days_that_have_ended_and_lie_in_the_window_are_looked_at(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    today = TODAY.isoformat()
+    today = days_ago(0).isoformat()
     for day in (today, DAY, OTHER_DAY):
         watched.put(f"{day}/a.mp4")
         watched.materialize(day)
@@ -341,7 +341,9 @@ def test_days_are_looked_at_in_rotation_when_time_is_short(
 ) -> None:
     monkeypatch.setenv(settings.LATE_DAYS_VARIABLE, "8")
     monkeypatch.setattr(logic, "TICK_SECONDS", 0)
-    for day in (DAY, OTHER_DAY, THIRD_DAY):
+    days = [days_ago(back).isoformat() for back in range(8, 0, -1)]
+    late = [days[place] for place in (0, 3, 5)]
+    for day in late:
         watched.put(f"{day}/a.mp4")
         watched.materialize(day)
         watched.put(f"{day}/b.mp4")
@@ -351,9 +353,8 @@ def test_days_are_looked_at_in_rotation_when_time_is_short(
         result = watched.tick(cursors[-1])
         found += [request.partition_key for request in result.run_requests or []]
         cursors.append(result.cursor)
-    days = [(TODAY - dt.timedelta(days=back)).isoformat() for back in range(8, 0, -1)]
     assert cursors == [None, *days, days[0]]
-    assert found == [THIRD_DAY, OTHER_DAY, DAY, THIRD_DAY]
+    assert found == [*late, late[0]]
 
 
 def test_the_reason_says_how_many_days_the_next_tick_begins_with(

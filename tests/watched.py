@@ -20,11 +20,15 @@ from ocr_assets.resources.decoder import VideoDecoder
 from ocr_assets.resources.tables import Tables
 from ocr_assets.resources.video_source import VideoSource
 
-TODAY = dt.datetime.now(dt.UTC).date()
-DATE = TODAY - dt.timedelta(days=3)
+
+def days_ago(days: int) -> dt.date:
+    """From now on, and not from when the tests began: midnight may have passed since."""
+    return dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
+
+
+DATE = days_ago(3)
 DAY = DATE.isoformat()
-OTHER_DAY = (TODAY - dt.timedelta(days=5)).isoformat()
-THIRD_DAY = (TODAY - dt.timedelta(days=8)).isoformat()
+OTHER_DAY = days_ago(5).isoformat()
 
 
 @dataclass(frozen=True)
